@@ -1,0 +1,262 @@
+"""The Kubernetes API, with plain dictionaries.
+
+Every write asks the fence first: without a fresh Lease nothing is written.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.request import getproxies
+
+import aiohttp
+import kopf
+
+from trainyard_operator import errors
+from trainyard_operator.clients.credentials import connection
+
+Form = dict[str, Any]
+Query = Sequence[tuple[str, str]]
+CHUNK = "500"
+MERGE_PATCH = "application/merge-patch+json"
+TOKEN_SECONDS = 60.0
+"""Tokens of service accounts are replaced on disk long before they end; they are read again this often."""
+EXISTS = "AlreadyExists"
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A namespaced kind of the API."""
+
+    group: str
+    version: str
+    plural: str
+
+    def path(self, namespace: str | None, name: str | None = None, sub: str | None = None) -> str:
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        place = f"/namespaces/{namespace}" if namespace else ""
+        return "/".join(part for part in (root + place, self.plural, name, sub) if part)
+
+
+RUNS = Resource("trainyard.dev", "v1alpha1", "trainingruns")
+CLUSTERS = Resource("ray.io", "v1", "rayclusters")
+PODS = Resource("", "v1", "pods")
+SECRETS = Resource("", "v1", "secrets")
+CONFIG_MAPS = Resource("", "v1", "configmaps")
+EVENTS = Resource("", "v1", "events")
+LEASES = Resource("coordination.k8s.io", "v1", "leases")
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    body: bytes
+
+
+Observer = Callable[[str, str, int, float], None]
+"""Called with verb, plural, status and seconds of every request."""
+
+
+def _no_fence() -> None:
+    """Reads and tests need none."""
+
+
+class KubeClient:
+    """Requests take at most `seconds` each. Raises errors.ApiError and errors.FencedError."""
+
+    def __init__(
+        self,
+        info: kopf.ConnectionInfo,
+        *,
+        seconds: float,
+        fence: Callable[[], None] = _no_fence,
+        observer: Observer | None = None,
+    ) -> None:
+        self._info = info
+        self._read = time.monotonic()
+        self._seconds = seconds
+        self._observer = observer
+        self.fence = fence
+        # Looking for proxies in the environment costs aiohttp two thread switches for every request.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=100, ssl=info.as_ssl_context()), trust_env=bool(getproxies())
+        )
+
+    @classmethod
+    async def connect(cls, *, seconds: float, observer: Observer | None = None) -> "KubeClient":
+        """With the credentials of this process. Raises errors.CredentialsError."""
+        return cls(connection(), seconds=seconds, observer=observer)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    # -- reads
+
+    async def list(
+        self, resource: Resource, namespace: str | None = None, selector: str | None = None
+    ) -> tuple[list[Form], str]:
+        """All objects, in chunks, and the resourceVersion of the list."""
+        items: list[Form] = []
+        token = ""
+        while True:
+            query = [("limit", CHUNK)]
+            query += [("labelSelector", selector)] if selector else []
+            query += [("continue", token)] if token else []
+            page = await self._json("GET", resource, resource.path(namespace), query=query)
+            items += page["items"]
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return items, page["metadata"]["resourceVersion"]
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Form:
+        return await self._json("GET", resource, resource.path(namespace, name))
+
+    async def serves(self, resource: Resource) -> bool:
+        """Whether the API server knows the resource."""
+        try:
+            found = await self._json("GET", resource, f"/apis/{resource.group}/{resource.version}")
+        except errors.NotFoundError:
+            return False
+        return any(one["name"] == resource.plural for one in found["resources"])
+
+    async def pod_log(self, namespace: str, pod: str, container: str, lines: int) -> str:
+        query = [("container", container), ("tailLines", str(lines))]
+        answer = await self._request("GET", PODS, PODS.path(namespace, pod, "log"), query=query)
+        return answer.body.decode(errors="replace")
+
+    # -- writes
+
+    async def create(self, resource: Resource, namespace: str, body: Mapping[str, Any]) -> Form:
+        self.fence()
+        return await self._json("POST", resource, resource.path(namespace), body=body)
+
+    async def patch(self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any]) -> Form:
+        self.fence()
+        return await self._json("PATCH", resource, resource.path(namespace, name), body=body)
+
+    async def patch_status(self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any]) -> Form:
+        self.fence()
+        return await self._json("PATCH", resource, resource.path(namespace, name, "status"), body=body)
+
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> Form:
+        """Only the object with that uid. Answers the object that is going, or a Status when it is gone."""
+        self.fence()
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        return await self._json("DELETE", resource, resource.path(namespace, name), body=body)
+
+    async def create_lease(self, namespace: str, body: Mapping[str, Any], seconds: float) -> Form:
+        """Leases are what the fence is made of: they pass it."""
+        return await self._json("POST", LEASES, LEASES.path(namespace), body=body, seconds=seconds)
+
+    async def replace_lease(self, namespace: str, name: str, body: Mapping[str, Any], seconds: float) -> Form:
+        return await self._json("PUT", LEASES, LEASES.path(namespace, name), body=body, seconds=seconds)
+
+    # -- the API server's proxy
+
+    async def proxy(
+        self,
+        method: str,
+        namespace: str,
+        service: str,
+        path: str,
+        *,
+        query: Query = (),
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        seconds: float | None = None,
+    ) -> Response:
+        """A request to a Service through the API server; answers of any status are returned."""
+        full = f"/api/v1/namespaces/{namespace}/services/{service}/proxy{path}"
+        return await self._send(
+            method, "services/proxy", full, query=query, headers=headers, body=body, seconds=seconds
+        )
+
+    async def _json(
+        self,
+        method: str,
+        resource: Resource,
+        path: str,
+        *,
+        query: Query = (),
+        body: Mapping[str, Any] | None = None,
+        seconds: float | None = None,
+    ) -> Form:
+        answer = await self._request(method, resource, path, query=query, body=body, seconds=seconds)
+        found = json.loads(answer.body)
+        assert isinstance(found, dict)
+        return found
+
+    async def _request(
+        self,
+        method: str,
+        resource: Resource,
+        path: str,
+        *,
+        query: Query = (),
+        body: Mapping[str, Any] | None = None,
+        seconds: float | None = None,
+    ) -> Response:
+        answer = await self._send(method, resource.plural, path, query=query, body=body, seconds=seconds)
+        if answer.status >= 300:
+            raise error_of(answer)
+        return answer
+
+    async def _send(
+        self,
+        method: str,
+        what: str,
+        path: str,
+        *,
+        query: Query = (),
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        seconds: float | None = None,
+    ) -> Response:
+        content = MERGE_PATCH if method == "PATCH" else "application/json"
+        started = time.monotonic()
+        status = 0
+        try:
+            async with self._session.request(
+                method,
+                self._info.server.rstrip("/") + path,
+                params=list(query),
+                data=None if body is None else json.dumps(body),
+                headers={**self._credentials(), "Content-Type": content, **(headers or {})},
+                timeout=aiohttp.ClientTimeout(total=seconds or self._seconds),
+                proxy=self._info.proxy_url,
+            ) as answer:
+                data = await answer.read()
+                status = answer.status
+                return Response(status, data)
+        except (aiohttp.ClientError, OSError) as error:
+            raise errors.UnavailableError(0, f"{method} {path}: {type(error).__name__} {error}".strip()) from error
+        finally:
+            if self._observer:
+                self._observer(method, what, status, time.monotonic() - started)
+
+    def _credentials(self) -> dict[str, str]:
+        if self._info.token and time.monotonic() - self._read > TOKEN_SECONDS:
+            self._info, self._read = connection(), time.monotonic()
+        return dict(self._info.as_http_headers())
+
+
+def error_of(answer: Response) -> errors.ApiError:
+    """The error that an answer of the API server stands for."""
+    status, reason, message = answer.status, "", answer.body.decode(errors="replace")[:1000]
+    try:
+        said = json.loads(answer.body)
+        reason, message = said.get("reason", ""), said.get("message", message)
+    except (ValueError, AttributeError):
+        pass  # not a Status object: the text itself is the message
+    match status:
+        case 404:
+            return errors.NotFoundError(status, message)
+        case 409:
+            return (errors.ExistsError if reason == EXISTS else errors.ConflictError)(status, message)
+        case 401 | 403:
+            return errors.ForbiddenError(status, message)
+        case 400 | 422:
+            return errors.InvalidError(status, message)
+        case _:
+            return errors.UnavailableError(status, message)

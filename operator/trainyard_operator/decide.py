@@ -1,0 +1,50 @@
+"""decide(observed, now) -> plan: the whole behaviour of the operator, without I/O. The order of CHAIN is tested."""
+
+from datetime import datetime
+
+from trainyard_operator.model import Observed, Plan
+from trainyard_operator.policies import Context, Policy
+from trainyard_operator.policies.admission import admission
+from trainyard_operator.policies.cleanup import cleanup
+from trainyard_operator.policies.completion import completion
+from trainyard_operator.policies.deadlines import deadlines
+from trainyard_operator.policies.progress import progress
+from trainyard_operator.policies.provisioning import provisioning
+from trainyard_operator.policies.retention import retention
+from trainyard_operator.policies.retry import retry
+from trainyard_operator.policies.submission import submission
+from trainyard_operator.policies.summary import summary
+from trainyard_operator.policies.suspension import suspension
+from trainyard_operator.settings import Settings
+
+CHAIN: tuple[Policy, ...] = (
+    admission,  # is there anything to decide?
+    suspension,  # may the run go on?
+    provisioning,  # its cluster
+    deadlines,  # is it late?
+    submission,  # its job
+    progress,  # what the driver says
+    completion,  # how the job ended
+    retry,  # what a failure means
+)
+"""A policy that sets `done` ends these."""
+
+ALWAYS: tuple[Policy, ...] = (
+    cleanup,  # clusters that nobody needs
+    retention,  # the run's own time to live
+    summary,  # the conditions that sum it up
+)
+"""These are asked in every pass, terminal and suspended runs included."""
+
+
+def decide(observed: Observed, now: datetime, settings: Settings) -> Plan:
+    """What to do for a run now, and what its status is then."""
+    context = Context(now, settings)
+    plan = Plan(observed.run.status)
+    for policy in CHAIN:
+        plan = policy(observed, plan, context)
+        if plan.done:
+            break
+    for policy in ALWAYS:
+        plan = policy(observed, plan, context)
+    return plan

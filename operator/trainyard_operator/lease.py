@@ -1,0 +1,152 @@
+"""Who acts: one replica, the holder of a Lease. The others keep warm caches and wait.
+
+A record is taken over when it has not changed for its duration as seen from here: clocks of two machines are never
+compared. The holder may write only while its last renewal is younger than half of the duration (`check`), so a process
+that was frozen, or cut off, stops writing before another one starts.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from trainyard_operator import errors
+from trainyard_operator.clients.kube import LEASES, KubeClient
+from trainyard_operator.settings import LeaseSettings
+
+Form = Mapping[str, Any]
+
+
+def boot_time() -> float:
+    """Seconds of a clock that also runs while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Lease:
+    def __init__(
+        self,
+        kube: KubeClient,
+        settings: LeaseSettings,
+        namespace: str,
+        identity: str,
+        *,
+        clock: Callable[[], float] = boot_time,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._kube = kube
+        self._settings = settings
+        self._namespace = namespace
+        self.identity = identity
+        self._clock = clock
+        self._wall = wall
+        self._renewed: float | None = None
+        self._record: Form | None = None
+        self._seen: tuple[str, float] | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this process may write now."""
+        return self._renewed is not None and self._clock() - self._renewed < self._settings.duration / 2
+
+    def check(self) -> None:
+        """The fence. Raises FencedError when this process may not write."""
+        if not self.held:
+            raise errors.FencedError("the Lease was not renewed in time; nothing is written")
+
+    async def acquire(self) -> None:
+        """Return as soon as the Lease is held. The API server's absence is waited out."""
+        while True:
+            if await self._try_to_take():
+                return
+            await asyncio.sleep(self._settings.renew / 2)
+
+    async def keep(self) -> None:
+        """Renew until it fails for good. Raises LeaseLostError."""
+        while True:
+            await asyncio.sleep(self._settings.renew)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """One renewal. Raises LeaseLostError when the Lease is another's, or could not be renewed in time."""
+        started = self._clock()
+        try:
+            self._record = await self._write(self._record)
+            self._renewed = started
+        except errors.ConflictError:
+            await self._look()
+        except errors.ApiError as error:
+            age = self._clock() - (self._renewed if self._renewed is not None else started)
+            if age >= self._settings.duration * 2 / 3:
+                raise errors.LeaseLostError(f"not renewed for {age:.0f} s: {error}") from error
+
+    async def release(self) -> None:
+        """Let another replica take it at once. Failing is harmless: it runs out by itself."""
+        if self._record is None or self._renewed is None:
+            return
+        record, self._record, self._renewed = self._record, None, None
+        spec = {**record["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+        try:
+            await self._replace({**record, "spec": spec})
+        except errors.ApiError:
+            return
+
+    async def _look(self) -> None:
+        """After a conflict: still ours means that somebody only touched it."""
+        self._record = await self._kube.get(LEASES, self._namespace, self._settings.name)
+        holder = self._record["spec"].get("holderIdentity")
+        if holder != self.identity:
+            self._renewed = None
+            raise errors.LeaseLostError(f"{holder!r} holds the Lease")
+
+    async def _try_to_take(self) -> bool:
+        started = self._clock()
+        try:
+            record = await self._read()
+            if record is not None and not self._is_free(record):
+                return False
+            self._record = await self._write(record)
+        except errors.ApiError:
+            return False
+        self._renewed = started
+        return True
+
+    async def _read(self) -> Form | None:
+        try:
+            return await self._kube.get(LEASES, self._namespace, self._settings.name)
+        except errors.NotFoundError:
+            return None
+
+    def _is_free(self, record: Form) -> bool:
+        """Released, or unchanged for its duration since it was first seen like this."""
+        spec = record.get("spec", {})
+        if not spec.get("holderIdentity"):
+            return True
+        version = record["metadata"]["resourceVersion"]
+        if self._seen is None or self._seen[0] != version:
+            self._seen = (version, self._clock())
+        return self._clock() - self._seen[1] >= float(spec.get("leaseDurationSeconds", self._settings.duration))
+
+    async def _write(self, record: Form | None) -> Form:
+        now = self._wall().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        old = record["spec"] if record else {}
+        same = old.get("holderIdentity") == self.identity
+        spec = {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": max(1, round(self._settings.duration)),
+            "renewTime": now,
+            "acquireTime": old.get("acquireTime", now) if same else now,
+            "leaseTransitions": old.get("leaseTransitions", 0) + (0 if same else 1),
+        }
+        if record is None:
+            body = {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": self._settings.name, "namespace": self._namespace},
+                "spec": spec,
+            }
+            return await self._kube.create_lease(self._namespace, body, self._settings.request)
+        return await self._replace({**record, "spec": spec})
+
+    async def _replace(self, body: Form) -> Form:
+        return await self._kube.replace_lease(self._namespace, self._settings.name, body, self._settings.request)

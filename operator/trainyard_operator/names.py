@@ -1,0 +1,46 @@
+"""Names that follow from a run's name and uid and its counters. Pure; the same input gives the same name for ever."""
+
+import hashlib
+import hmac
+
+LABEL_RUN = "trainyard.dev/run"
+LABEL_RUN_UID = "trainyard.dev/run-uid"
+LABEL_ATTEMPT = "trainyard.dev/attempt"
+ANNOTATION_GENERATION = "trainyard.dev/generation"
+
+MAX_CLUSTER_NAME = 50
+"""KubeRay cuts the name of the token's Secret, and of pods, to their last 50 characters."""
+
+
+def cluster_name(run: str, uid: str, attempt: int) -> str:
+    """Name of the RayCluster, and of its token's Secret: the run's name, 5 hex digits of the uid, the attempt.
+
+    The uid keeps a run that is deleted and created again apart from its predecessor's dying cluster.
+    """
+    suffix = f"-{hashlib.sha256(uid.encode()).hexdigest()[:5]}-{attempt}"
+    return run[: MAX_CLUSTER_NAME - len(suffix)].rstrip("-") + suffix
+
+
+def results_name(cluster: str) -> str:
+    """Name of the ConfigMap that keeps the results of a run whose last cluster was `cluster`."""
+    return f"{cluster}-results"
+
+
+def job_id(uid: str, attempt: int, submission: int) -> str:
+    """The Ray submission id."""
+    return f"ty-{uid}-{attempt}-{submission}"
+
+
+def progress_file(job: str) -> str:
+    """Name of the driver's progress file in the log folder of the head's Ray session."""
+    return f"trainyard-{job}.jsonl"
+
+
+def auth_token(key: bytes, uid: str, attempt: int) -> str:
+    """The token of an attempt's Ray cluster: 64 hex digits, never stored by the operator."""
+    return hmac.new(key, f"{uid}/{attempt}".encode(), hashlib.sha256).hexdigest()
+
+
+def default_seed(uid: str) -> int:
+    """The seed of a run that names none: 31 bits of its uid."""
+    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:4], "big") & 0x7FFF_FFFF

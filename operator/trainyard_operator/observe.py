@@ -1,0 +1,164 @@
+"""observe: the cached objects of a run, and one reading of its dashboard when the run's own timer is due."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from trainyard_operator import errors, names
+from trainyard_operator.cache import Cache, Kind
+from trainyard_operator.clients.dashboard import Dashboards, Head
+from trainyard_operator.clients.kube import CLUSTERS, PODS, KubeClient
+from trainyard_operator.model import Cluster, Job, JobState, Key, Observed, Pod, Run
+from trainyard_operator.objects import read_cluster
+from trainyard_operator.pods import read_pod
+from trainyard_operator.progress import ProgressError, ProgressLine, newer, parse
+from trainyard_operator.raycluster import RAY_CONTAINER, uses_token
+from trainyard_operator.settings import Settings
+from trainyard_operator.vocabulary import ConditionType
+
+PROGRESS_LINES = 2
+LOG_LINES = 60
+
+
+@dataclass
+class Memory:
+    """What this process remembers of a run between passes. Losing it costs a reading, never a decision."""
+
+    uid: str
+    job_id: str | None = None
+    next_poll: float | None = None
+    next_log: float = 0
+    node_id: str | None = None
+    progress: ProgressLine | None = None
+    progress_error: str | None = None
+    log_tail: str = ""
+    reported: float | None = None
+
+    def start_job(self, job_id: str | None) -> None:
+        """Forget what was about an earlier job."""
+        if job_id != self.job_id:
+            self.job_id, self.node_id, self.progress, self.progress_error = job_id, None, None, None
+            self.next_log = 0
+            if job_id is not None:
+                self.log_tail = ""
+
+
+@dataclass
+class Observer:
+    cache: Cache
+    kube: KubeClient
+    dashboards: Dashboards
+    settings: Settings
+    monotonic: Callable[[], float]
+    kuberay: Callable[[], bool] = field(default=lambda: True)
+
+    async def observe(self, run: Run, memory: Memory) -> Observed:
+        """Everything about a run, as fresh as it has to be."""
+        cluster, strays, pods = self._cached(run)
+        if await self._confirm(run, cluster, pods):
+            cluster, strays, pods = self._cached(run)
+        memory.start_job(run.status.job_id)
+        due = memory.next_poll is None or memory.next_poll <= self.monotonic()
+        job = None
+        head = next((p for p in pods if p.head and not p.over), None)
+        if due and cluster and head and run.status.job_id and self._wants_reading(run):
+            job = await self._read(run, cluster, head, memory)
+        await self._read_pod_log(run, pods, memory)
+        return Observed(
+            run=run,
+            kuberay=self.kuberay(),
+            cluster=cluster,
+            strays=strays,
+            pods=pods,
+            job=job,
+            may_call=due,
+            progress=memory.progress,
+            progress_error=memory.progress_error,
+            log_tail=memory.log_tail,
+        )
+
+    def head_of(self, run: Run, observed: Observed) -> Head | None:
+        """Where the dashboard of the run's current cluster is."""
+        if observed.cluster is None or observed.head is None:
+            return None
+        return self._head(run, observed.cluster, observed.head)
+
+    def _head(self, run: Run, cluster: Cluster, pod: Pod) -> Head:
+        token = None
+        if uses_token(run.spec):
+            token = names.auth_token(self.settings.key, run.uid, run.status.attempt)
+        return Head(run.key.namespace, cluster.name, cluster.head_service, pod.address, token)
+
+    def _cached(self, run: Run) -> tuple[Cluster | None, tuple[Cluster, ...], tuple[Pod, ...]]:
+        current = run.status.cluster_name or names.cluster_name(run.key.name, run.uid, run.status.attempt)
+        clusters = [read_cluster(form) for form in self.cache.clusters(run.key)]
+        cluster = next((c for c in clusters if c.name == current and c.owner_uid == run.uid), None)
+        strays = tuple(c for c in clusters if c is not cluster)
+        pods = tuple(
+            read_pod(form)
+            for form in self.cache.pods(run.key)
+            if form["metadata"]["labels"].get("ray.io/cluster") == current
+        )
+        return cluster, strays, pods
+
+    async def _confirm(self, run: Run, cluster: Cluster | None, pods: tuple[Pod, ...]) -> bool:
+        """Ask the API server before a cluster, or a head with a job, counts as gone: watches lag behind each other."""
+        status = run.status
+        if status.terminal or status.attempt_over or status.cluster_name is None:
+            return False
+        head_gone = status.job_id is not None and not any(p.head and not p.over for p in pods)
+        if cluster is not None and not head_gone:
+            return False
+        place = (run.key.namespace, status.cluster_name)
+        try:
+            self.cache.apply(Kind.CLUSTER, await self.kube.get(CLUSTERS, *place))
+            selector = f"ray.io/cluster={status.cluster_name}"
+            for form in (await self.kube.list(PODS, run.key.namespace, selector))[0]:
+                self.cache.apply(Kind.POD, form)
+        except errors.NotFoundError:
+            if cluster is not None:
+                self.cache.forget(Kind.CLUSTER, Key(*place), cluster.uid)
+        return True
+
+    @staticmethod
+    def _wants_reading(run: Run) -> bool:
+        """A job that may run, or an ended run whose results are not kept yet."""
+        if run.status.terminal:
+            return not run.status.is_true(ConditionType.RESULTS_KEPT)
+        return not run.status.attempt_over
+
+    async def _read(self, run: Run, cluster: Cluster, pod: Pod, memory: Memory) -> Job:
+        job_id, head = run.status.job_id, self._head(run, cluster, pod)
+        assert job_id is not None
+        reading = await self.dashboards.job(head, job_id)
+        memory.node_id = reading.node_id or memory.node_id
+        if memory.node_id is None or reading.job.state in (JobState.ABSENT, JobState.UNREACHABLE):
+            return reading.job
+        await self._read_progress(head, job_id, memory)
+        failed = reading.job.over and reading.job.state != JobState.SUCCEEDED
+        if failed or memory.next_log <= self.monotonic():
+            memory.log_tail = await self.dashboards.job_log(head, memory.node_id, job_id, LOG_LINES) or memory.log_tail
+            memory.next_log = self.monotonic() + self.settings.timing.log_reads
+        return reading.job
+
+    async def _read_progress(self, head: Head, job_id: str, memory: Memory) -> None:
+        assert memory.node_id is not None
+        try:
+            tail = await self.dashboards.tail(head, memory.node_id, names.progress_file(job_id), PROGRESS_LINES)
+            if tail is None:
+                return
+            memory.progress = newer(memory.progress, parse(tail, job_id))
+            memory.progress_error = None
+        except ProgressError as error:
+            memory.progress_error = str(error)
+        except errors.UnavailableError:
+            return  # the next reading of the job says that the dashboard is silent
+
+    async def _read_pod_log(self, run: Run, pods: tuple[Pod, ...], memory: Memory) -> None:
+        """A head that ended before it took a job has only its pod's log to say why."""
+        ended = next((p for p in pods if p.head and p.over and p.end), None)
+        if ended is None or run.status.job_id or run.status.attempt_over or memory.log_tail:
+            return
+        try:
+            memory.log_tail = await self.kube.pod_log(run.key.namespace, ended.name, RAY_CONTAINER, LOG_LINES)
+        except errors.ApiError as error:
+            memory.log_tail = f"(the log of pod {ended.name} cannot be read: {error.message})"

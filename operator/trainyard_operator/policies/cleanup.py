@@ -1,0 +1,61 @@
+"""Clusters that nobody needs: those of other attempts at once, the last one after the results and its time to live."""
+
+from trainyard_operator import plan as steps
+from trainyard_operator.model import Cluster, DeleteCluster, Observed, Plan
+from trainyard_operator.policies import Context
+from trainyard_operator.policies.completion import keep_results
+from trainyard_operator.status import Status
+from trainyard_operator.vocabulary import ConditionType, Reason
+
+
+def cleanup(observed: Observed, plan: Plan, context: Context) -> Plan:
+    """Deletes only what is on record as ended: a crash in between must find an ended attempt, not a lost cluster."""
+    plan = _delete(plan, *observed.strays)
+    recorded = observed.run.status
+    cluster = observed.cluster
+    if plan.status.terminal and recorded.terminal:
+        return _finished(observed, plan, context)
+    if recorded.attempt_over and recorded.attempt == plan.status.attempt and cluster is not None:
+        return _delete(plan, cluster)
+    if plan.status != recorded and (plan.status.terminal or plan.status.attempt_over):
+        return steps.look_again(plan, 0)
+    return plan
+
+
+def _finished(observed: Observed, plan: Plan, context: Context) -> Plan:
+    if observed.cluster is None:
+        left = len(observed.strays)
+        message = "no RayCluster is left" if not left else f"{left} RayClusters are being deleted"
+        return steps.condition(
+            plan, observed, context.now, ConditionType.CLEANED_UP, not left, Reason.NO_CLUSTER, message
+        )
+    if (wait := _results_wait(observed, plan.status, context)) > 0:
+        return steps.poll_again(steps.look_again(keep_results(observed, plan), min(wait, 1.0)), 1.0)
+    left_to_live = _seconds_left(plan.status, observed.run.cluster_ttl, context)
+    if left_to_live > 0:
+        message = f"the RayCluster is kept for spec.clusterTTLSecondsAfterFinished ({observed.run.cluster_ttl:g} s)"
+        plan = steps.condition(plan, observed, context.now, ConditionType.CLEANED_UP, False, "TimeToLive", message)
+        return steps.look_again(plan, left_to_live)
+    plan = steps.condition(
+        plan, observed, context.now, ConditionType.CLEANED_UP, False, "Deleting", "the RayCluster is being deleted"
+    )
+    return _delete(plan, observed.cluster)
+
+
+def _results_wait(observed: Observed, status: Status, context: Context) -> float:
+    """Seconds that the cluster may still be needed for the results; 0 once they are kept, or given up.
+
+    A run whose driver never said anything has nothing to keep.
+    """
+    if status.is_true(ConditionType.RESULTS_KEPT) or status.job_id is None or status.progress is None:
+        return 0
+    return _seconds_left(status, context.settings.timing.results_wait, context)
+
+
+def _seconds_left(status: Status, seconds: float, context: Context) -> float:
+    assert status.completion_time is not None
+    return max(0.0, seconds - (context.now - status.completion_time).total_seconds())
+
+
+def _delete(plan: Plan, *clusters: Cluster) -> Plan:
+    return steps.do(plan, *(DeleteCluster(c.name, c.uid) for c in clusters if not c.deleting))

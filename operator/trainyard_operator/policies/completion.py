@@ -1,0 +1,146 @@
+"""How the job does: running, ended well, failed with what reason, or lost with its head."""
+
+from dataclasses import replace
+
+from trainyard_operator import plan as steps
+from trainyard_operator.model import Failure, FailureKind, Job, JobState, KeepResults, Observed, Plan
+from trainyard_operator.pods import OOM_KILLED, SHELL_NOT_FOUND
+from trainyard_operator.policies import Context
+from trainyard_operator.results import results_config_map
+from trainyard_operator.status import with_attempt_ended
+from trainyard_operator.vocabulary import ConditionType, Phase, Reason
+
+USER_ERROR = 2
+"""The training library's exit code for an error that is the user's to correct."""
+SIGKILL_CODES = frozenset({-9, 137})
+
+
+def completion(observed: Observed, plan: Plan, context: Context) -> Plan:
+    status = plan.status
+    if status.terminal or status.attempt_over or plan.failure or status.job_id is None or observed.cluster is None:
+        return plan
+    if observed.head is None:
+        return _head_gone(observed, plan, context)
+    if observed.job is not None:
+        plan = _judge(observed, plan, context, observed.job)
+    return plan if plan.failure else steps.poll_again(plan, _poll_interval(observed, plan, context))
+
+
+def _judge(observed: Observed, plan: Plan, context: Context, job: Job) -> Plan:
+    match job.state:
+        case JobState.PENDING | JobState.RUNNING:
+            return _alive(observed, plan, context, job)
+        case JobState.SUCCEEDED:
+            return _succeeded(observed, plan, context)
+        case JobState.FAILED:
+            return steps.fail(plan, failure_of(job, observed))
+        case JobState.STOPPED:
+            message = (
+                "somebody stopped the Ray job (through Ray's dashboard or Jobs API); apply the run again to repeat it"
+            )
+            failure = Failure(FailureKind.FINAL, Reason.JOB_STOPPED, message, job.exit_code, observed.log_tail)
+            return steps.fail(plan, failure)
+        case JobState.ABSENT:
+            return _lost(observed, plan, context, "the head no longer knows the job: it has started again")
+        case JobState.UNREACHABLE:
+            return _unreachable(observed, plan, context, job)
+
+
+def _poll_interval(observed: Observed, plan: Plan, context: Context) -> float:
+    """A driver that has said its last word is about to exit; a silent dashboard is asked less often."""
+    timing, running = context.settings.timing, plan.status.condition(ConditionType.RUNNING)
+    if running is not None and running.status == "Unknown":
+        return timing.poll_silent
+    ending = observed.progress is not None and observed.progress.final
+    starting = observed.run.status.phase != Phase.RUNNING
+    return timing.poll_starting if ending or starting else timing.poll
+
+
+def _alive(observed: Observed, plan: Plan, context: Context, job: Job) -> Plan:
+    running = job.state == JobState.RUNNING
+    reason = Reason.DRIVER_RUNNING if running else Reason.DRIVER_NOT_RUNNING
+    message = "the driver runs" if running else "Ray has accepted the job and starts the driver"
+    if running:
+        plan = replace(plan, status=replace(plan.status, phase=Phase.RUNNING))
+    return steps.condition(plan, observed, context.now, ConditionType.RUNNING, running, reason, message)
+
+
+def _succeeded(observed: Observed, plan: Plan, context: Context) -> Plan:
+    status = with_attempt_ended(plan.status, context.now, Reason.SUCCEEDED, exit_code=0)
+    status = replace(status, phase=Phase.SUCCEEDED, completion_time=context.now, failure=None)
+    plan = replace(plan, status=status)
+    return keep_results(observed, plan)
+
+
+def keep_results(observed: Observed, plan: Plan) -> Plan:
+    """Write the results in the pass that ends the run; the cluster is deleted only after that is on record."""
+    line = observed.progress
+    if line is None or line.job_id != plan.status.job_id:
+        return plan
+    return steps.do(plan, KeepResults(results_config_map(observed.run, line)))
+
+
+def failure_of(job: Job, observed: Observed) -> Failure:
+    """Why the driver failed: the pod's word first, then the driver's own, then its exit code."""
+    code, tail = job.exit_code, observed.log_tail
+    line = observed.progress
+    said = line.failure if line and line.job_id == observed.run.status.job_id else None
+    oom = next((p for p in observed.pods if p.end and p.end.reason == OOM_KILLED), None)
+    if said and (said["kind"] == "User" or code == USER_ERROR):
+        return Failure(FailureKind.USER, said["reason"], said["message"], code, tail, said.get("field"))
+    if code == USER_ERROR:
+        message = "the training library refused the specification or its configuration; the last log lines say why"
+        return Failure(FailureKind.USER, Reason.INVALID_SPEC, message, code, tail)
+    if code == SHELL_NOT_FOUND and said is None and "trainyard" in job.message + tail:
+        message = "the image has no `trainyard` command: use an image made from Trainyard's training image"
+        return Failure(FailureKind.USER, Reason.IMAGE_LACKS_TRAINYARD, message, code, tail, "spec.image")
+    if oom:
+        message = f"pod {oom.name} was killed because it used more than its memory limit; raise spec.cluster memory"
+        return Failure(FailureKind.RUN, Reason.OOM_KILLED, message, code, tail)
+    if said:
+        return Failure(FailureKind.RUN, said["reason"], said["message"], code, tail)
+    if code in SIGKILL_CODES:
+        message = "the driver was killed (SIGKILL), most often for lack of memory; raise spec.cluster.head.memory"
+        return Failure(FailureKind.RUN, Reason.DRIVER_KILLED, message, code, tail)
+    if code is None:
+        return Failure(FailureKind.RUN, Reason.DRIVER_LOST, f"Ray ended the job: {job.message}", None, tail)
+    return Failure(FailureKind.RUN, Reason.DRIVER_FAILED, f"the driver exited with code {code}", code, tail)
+
+
+def _unreachable(observed: Observed, plan: Plan, context: Context, job: Job) -> Plan:
+    """The condition's own transition time is the clock: it outlives this process."""
+    limit = context.settings.timing.dashboard_lost
+    message = f"the dashboard of the head does not answer: {job.message}"
+    plan = steps.condition(
+        plan, observed, context.now, ConditionType.RUNNING, "Unknown", Reason.DASHBOARD_UNREACHABLE, message
+    )
+    condition = plan.status.condition(ConditionType.RUNNING)
+    assert condition is not None
+    silent = (context.now - condition.last_transition_time).total_seconds()
+    if silent < limit:
+        return plan
+    return _lost(observed, plan, context, f"the dashboard has not answered for {silent:.0f} s")
+
+
+def _head_gone(observed: Observed, plan: Plan, context: Context) -> Plan:
+    ended = observed.ended_head
+    if ended is None:
+        return _lost(observed, plan, context, "the head pod is gone")
+    if ended.end and ended.end.reason == OOM_KILLED:
+        message = f"the head pod {ended.name} used more than its memory limit; raise spec.cluster.head.memory"
+        return _lost(observed, plan, context, message, Reason.OOM_KILLED)
+    why = f" ({ended.end.reason}, exit code {ended.end.exit_code})" if ended.end else ""
+    return _lost(observed, plan, context, f"the head pod {ended.name} has ended{why}")
+
+
+def _lost(observed: Observed, plan: Plan, context: Context, message: str, reason: Reason = Reason.HEAD_LOST) -> Plan:
+    """A lost head is a failure, unless its cluster was suspended since the submission: that is a preemption."""
+    status, cluster = plan.status, observed.cluster
+    assert cluster is not None
+    changed = cluster.suspension_changed
+    if changed and status.submit_time and changed > status.submit_time:
+        status = replace(
+            status, submission=status.submission + 1, job_id=None, submit_time=None, phase=Phase.PROVISIONING
+        )
+        return steps.look_again(replace(plan, status=status), 0)
+    return steps.fail(plan, Failure(FailureKind.RUN, reason, message, log_tail=observed.log_tail))

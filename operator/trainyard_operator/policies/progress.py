@@ -1,0 +1,86 @@
+"""What the driver reports, in the status's form."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from trainyard_operator import clock
+from trainyard_operator import plan as steps
+from trainyard_operator.model import Observed, Plan
+from trainyard_operator.policies import Context
+from trainyard_operator.progress import ProgressLine
+from trainyard_operator.vocabulary import ConditionType
+
+PROGRESS_READABLE = "ProgressReadable"
+OWN_CONDITIONS = frozenset(str(kind) for kind in ConditionType)
+
+
+def progress(observed: Observed, plan: Plan, context: Context) -> Plan:
+    if plan.status.terminal or plan.status.job_id is None:
+        return plan
+    plan = _readable(observed, plan, context)
+    line = observed.progress
+    if line is None or line.job_id != plan.status.job_id:
+        return plan
+    status = replace(
+        plan.status,
+        progress=progress_form(line, context.now),
+        trials=_trials(line.trials),
+        best=line.best,
+        checkpoint=_checkpoint(line.checkpoint) or plan.status.checkpoint,
+    )
+    plan = replace(plan, status=status)
+    for said in line.conditions:
+        if said["type"] not in OWN_CONDITIONS:
+            plan = steps.condition(
+                plan, observed, context.now, said["type"], said["status"], said["reason"], said["message"]
+            )
+    return plan
+
+
+def _readable(observed: Observed, plan: Plan, context: Context) -> Plan:
+    """A progress file that is garbage is said once; the run goes on."""
+    if observed.progress_error:
+        message = f"The driver's progress file cannot be used: {observed.progress_error}"
+        return steps.condition(plan, observed, context.now, PROGRESS_READABLE, False, "InvalidProgress", message)
+    if plan.status.condition(PROGRESS_READABLE) and observed.progress:
+        return steps.condition(plan, observed, context.now, PROGRESS_READABLE, True, "Read", "")
+    return plan
+
+
+def progress_form(line: ProgressLine, now: datetime) -> dict[str, Any]:
+    """The form of status.progress."""
+    form: dict[str, Any] = {k: readable(v) for k, v in line.progress.items() if k != "estimatedSecondsLeft"}
+    if line.started_iteration:
+        form["startedIteration"] = line.started_iteration
+    left = line.progress.get("estimatedSecondsLeft")
+    if left is not None and left < 10 * 365 * 86400:
+        # From the line's own time, so that a line that is read twice gives the same estimate.
+        form["estimatedCompletionTime"] = clock.to_text(clock.from_unix(min(line.time, now.timestamp()) + left))
+    if "percent" in form:
+        form["summary"] = f"{form['percent']:.0f}%"
+    elif "iteration" in form:
+        form["summary"] = f"iteration {form['iteration']}"
+    return form
+
+
+def readable(value: float) -> float:
+    """Five significant digits: enough for people, in the status and in kubectl's table; counts stay exact."""
+    return value if isinstance(value, int) else float(f"{value:.5g}")
+
+
+def _trials(trials: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if trials is None:
+        return None
+    form = {k: v for k, v in trials.items() if k != "items"}
+    return form | {"summary": f"{trials['succeeded'] + trials['failed']}/{trials['total']}"}
+
+
+def _checkpoint(checkpoint: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if checkpoint is None:
+        return None
+    return {
+        kind: one | ({"time": clock.to_text(clock.from_unix(one["time"]))} if "time" in one else {})
+        for kind, one in checkpoint.items()
+    }

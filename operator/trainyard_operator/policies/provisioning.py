@@ -1,0 +1,143 @@
+"""The attempt's cluster: create it once, then say how its pods are, in their own words."""
+
+from dataclasses import replace
+
+from trainyard_operator import names, quantity
+from trainyard_operator import plan as steps
+from trainyard_operator.model import CreateCluster, Failure, FailureKind, Observed, Plan, Pod
+from trainyard_operator.pods import OOM_KILLED, SHELL_NOT_FOUND
+from trainyard_operator.policies import Context
+from trainyard_operator.raycluster import ray_cluster, token_secret, uses_token
+from trainyard_operator.sizing import Size, size
+from trainyard_operator.vocabulary import ConditionType, Phase, Reason
+
+REFUSED_AGAIN = 5.0
+"""Seconds until a RayCluster that the API server refused is tried again."""
+
+
+def provisioning(observed: Observed, plan: Plan, context: Context) -> Plan:
+    status = plan.status
+    if status.terminal or status.phase == Phase.SUSPENDED or status.attempt_over or plan.failure:
+        return plan
+    if observed.cluster is None:
+        return _lost(plan) if status.cluster_name else _create(observed, plan, context)
+    if status.cluster_name is None or status.attempt_start_time is None:
+        plan = _adopt(observed, plan, context)
+    return _watch_pods(observed, plan, context)
+
+
+def _create(observed: Observed, plan: Plan, context: Context) -> Plan:
+    run, settings = observed.run, context.settings
+    cluster_size = size(run.spec, settings.sizing)
+    token = names.auth_token(settings.key, run.uid, plan.status.attempt)
+    secret = token_secret(run, token) if uses_token(run.spec) else None
+    plan = steps.do(plan, CreateCluster(secret, ray_cluster(run, cluster_size, settings.training)))
+    plan = steps.look_again(plan, REFUSED_AGAIN)
+    return _started(observed, plan, context, cluster_size, run.generation)
+
+
+def _adopt(observed: Observed, plan: Plan, context: Context) -> Plan:
+    """A cluster that exists although its creation is not on record: the process ended, or a change came, in between."""
+    cluster, run = observed.cluster, observed.run
+    assert cluster is not None
+    generation = cluster.generation or run.generation
+    first = plan.status.start_time is None
+    plan = _started(observed, plan, context, size(run.spec, context.settings.sizing), generation)
+    plan = replace(plan, status=replace(plan.status, cluster_name=cluster.name))
+    if not first or generation == run.generation:
+        return plan
+    message = (
+        f"The specification changed while the run started: the cluster was made from generation {generation}, and the "
+        f"driver gets generation {run.generation}. Delete the run and apply it again if the cluster does not fit."
+    )
+    return steps.condition(plan, observed, context.now, ConditionType.SPEC_CHANGED, True, "ChangedAtStart", message)
+
+
+def _started(observed: Observed, plan: Plan, context: Context, cluster_size: Size, generation: int) -> Plan:
+    status = plan.status
+    status = replace(
+        status,
+        phase=Phase.PROVISIONING,
+        start_time=status.start_time or context.now,
+        started_generation=status.started_generation or generation,
+        seed=seed_of(observed) if status.seed is None else status.seed,
+        attempt_start_time=status.attempt_start_time or context.now,
+        resources=resources_of(cluster_size),
+    )
+    return replace(plan, status=status)
+
+
+def seed_of(observed: Observed) -> int:
+    run = observed.run
+    if run.status.seed is not None:
+        return run.status.seed
+    return int(run.spec.get("seed", names.default_seed(run.uid)))
+
+
+def resources_of(cluster_size: Size) -> dict[str, object]:
+    """The form of status.resources."""
+    resources: dict[str, object] = {"logicalCpus": cluster_size.logical_cpus}
+    if cluster_size.gpus:
+        resources["gpus"] = cluster_size.gpus
+    pods = {"head": (1, cluster_size.head), "worker": (cluster_size.workers, cluster_size.worker)}
+    for kind, (replicas, pod) in pods.items():
+        if pod is not None:
+            form = {"replicas": replicas, "cpu": quantity.cpu(pod.cpu), "memory": quantity.memory(pod.memory)}
+            resources[kind] = form | ({"gpu": pod.gpus} if pod.gpus else {})
+    return resources
+
+
+def _lost(plan: Plan) -> Plan:
+    message = f"the RayCluster {plan.status.cluster_name} was deleted by somebody else"
+    return steps.fail(plan, Failure(FailureKind.RUN, Reason.CLUSTER_LOST, message))
+
+
+def _watch_pods(observed: Observed, plan: Plan, context: Context) -> Plan:
+    ready, reason, message = _readiness(observed)
+    plan = steps.condition(plan, observed, context.now, ConditionType.CLUSTER_READY, ready, reason, message)
+    if ready and plan.status.cluster_ready_time is None:
+        plan = replace(plan, status=replace(plan.status, cluster_ready_time=context.now))
+    hopeless = next((p for p in observed.pods if p.problem and p.problem.hopeless and not p.over), None)
+    if hopeless and hopeless.problem:
+        failure = Failure(FailureKind.USER, hopeless.problem.reason, hopeless.problem.message, field="spec.image")
+        return steps.fail(plan, failure)
+    if observed.head is None and observed.ended_head is not None and plan.status.job_id is None:
+        return _head_failed(observed, observed.ended_head, plan)
+    return plan
+
+
+def _readiness(observed: Observed) -> tuple[bool, str, str]:
+    cluster, alive = observed.cluster, [p for p in observed.pods if not p.over]
+    assert cluster is not None
+    troubled = next((p for p in alive if p.problem), None)
+    if troubled and troubled.problem:
+        return False, troubled.problem.reason, f"pod {troubled.name}: {troubled.problem.message}"
+    if cluster.trouble:
+        reason, message = cluster.trouble
+        return False, reason or Reason.CLUSTER_REFUSED, message
+    wanted, ready = cluster.desired_workers + 1, sum(p.ready for p in alive)
+    if not alive:
+        return False, Reason.WAITING_FOR_PODS, "KubeRay has not created any pod yet; is its operator running?"
+    text = f"{ready} of {wanted} pods are ready"
+    if ready >= wanted and any(p.head for p in alive):
+        return True, Reason.PODS_READY, text
+    return False, Reason.PODS_STARTING, text
+
+
+def _head_failed(observed: Observed, head: Pod, plan: Plan) -> Plan:
+    """The head ended before it could take a job."""
+    end = head.end
+    code = end.exit_code if end else None
+    if code == SHELL_NOT_FOUND:
+        message = f"the image has no `ray` command (pod {head.name} exited with 127): use an image with Ray in it"
+        failure = Failure(
+            FailureKind.USER, Reason.IMAGE_LACKS_RAY, message, log_tail=observed.log_tail, field="spec.image"
+        )
+        return steps.fail(plan, failure)
+    if head.deleting and end is None:
+        message = f"the head pod {head.name} was deleted before it could take a job"
+        return steps.fail(plan, Failure(FailureKind.RUN, Reason.HEAD_LOST, message))
+    reason = Reason.OOM_KILLED if end and end.reason == OOM_KILLED else Reason.HEAD_FAILED
+    message = f"the head pod {head.name} ended before it could take a job"
+    message += f": {end.reason}, exit code {code}. {end.message}" if end else ""
+    return steps.fail(plan, Failure(FailureKind.RUN, reason, message.strip(), log_tail=observed.log_tail))

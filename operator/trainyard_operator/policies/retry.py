@@ -1,0 +1,70 @@
+"""What a failure means: the end of the run, or another attempt after a delay; only `failures` counts for that."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from trainyard_operator import plan as steps
+from trainyard_operator.model import Failure, FailureKind, Observed, Plan
+from trainyard_operator.policies import Context
+from trainyard_operator.policies.completion import keep_results
+from trainyard_operator.settings import Timing
+from trainyard_operator.status import FailureStatus, Status, tail, with_attempt_ended
+from trainyard_operator.vocabulary import Phase
+
+
+def retry(observed: Observed, plan: Plan, context: Context) -> Plan:
+    if plan.failure:
+        return _charge(observed, plan, context, plan.failure)
+    status = plan.status
+    if status.terminal or status.phase == Phase.SUSPENDED or not status.attempt_over:
+        return plan
+    return _next_attempt(plan, context)
+
+
+def delay(failures: int, timing: Timing) -> float:
+    """Seconds before the attempt that follows the n-th charged failure: doubles each time, up to a limit."""
+    return min(timing.retry_base * 2.0 ** (failures - 1), timing.retry_max)
+
+
+def _charge(observed: Observed, plan: Plan, context: Context, failure: Failure) -> Plan:
+    status, now = plan.status, context.now
+    kind = "User" if failure.kind == FailureKind.USER else "Run"
+    said = FailureStatus(
+        kind, failure.reason, failure.message, tail(failure.log_tail), failure.exit_code, failure.field
+    )
+    charged = failure.kind == FailureKind.RUN
+    failures = status.failures + charged
+    if status.start_time is not None:
+        status = with_attempt_ended(status, now, failure.reason, failure.message, failure.exit_code, failure.log_tail)
+    status = replace(status, failures=failures, failure=said)
+    if charged and failures <= observed.run.backoff_limit:
+        wait = delay(failures, context.settings.timing)
+        status = replace(status, phase=Phase.PENDING, next_attempt_time=now + timedelta(seconds=wait))
+        return steps.look_again(replace(plan, status=status), 0)
+    plan = replace(plan, status=replace(status, phase=Phase.FAILED, completion_time=now))
+    return keep_results(observed, plan)
+
+
+def _next_attempt(plan: Plan, context: Context) -> Plan:
+    """Raise the counters in a status write of its own; the cluster is created from what was written."""
+    status = plan.status
+    if status.next_attempt_time and context.now < status.next_attempt_time:
+        left = (status.next_attempt_time - context.now).total_seconds()
+        return steps.look_again(replace(plan, status=replace(status, phase=Phase.PENDING)), left)
+    return steps.look_again(replace(plan, status=raised(status)), 0)
+
+
+def raised(status: Status) -> Status:
+    """The status at the start of the next attempt."""
+    return replace(
+        status,
+        phase=Phase.PENDING,
+        attempt=status.attempt + 1,
+        submission=status.submission + 1,
+        cluster_name=None,
+        job_id=None,
+        submit_time=None,
+        cluster_ready_time=None,
+        attempt_start_time=None,
+        next_attempt_time=None,
+    )

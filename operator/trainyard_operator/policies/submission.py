@@ -1,0 +1,34 @@
+"""The Ray job: submitted as soon as the head may answer. Nobody waits for the workers."""
+
+from trainyard_operator import driver, names
+from trainyard_operator import plan as steps
+from trainyard_operator.model import Observed, Plan, SubmitJob
+from trainyard_operator.policies import Context
+from trainyard_operator.policies.provisioning import seed_of
+from trainyard_operator.vocabulary import Phase
+
+
+def submission(observed: Observed, plan: Plan, context: Context) -> Plan:
+    status = plan.status
+    if status.terminal or status.phase == Phase.SUSPENDED or status.attempt_over or plan.failure or status.job_id:
+        return plan
+    head = observed.head
+    if observed.cluster is None or head is None or head.phase != "Running":
+        return plan
+    plan = steps.poll_again(plan, _interval(plan, context))
+    if not observed.may_call:
+        return plan
+    run = observed.run
+    effect = SubmitJob(
+        job_id=names.job_id(run.uid, run.status.attempt, run.status.submission),
+        entrypoint=driver.entrypoint(run, seed_of(observed), context.settings.training),
+        metadata=driver.metadata(run),
+    )
+    return steps.do(plan, effect)
+
+
+def _interval(plan: Plan, context: Context) -> float:
+    """Seconds between two questions to a head that has not answered yet."""
+    timing, since = context.settings.timing, plan.status.attempt_start_time
+    slow = since is not None and (context.now - since).total_seconds() > timing.slow_start
+    return timing.poll_slow_start if slow else timing.poll_starting

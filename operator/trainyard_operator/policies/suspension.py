@@ -1,0 +1,53 @@
+"""spec.suspend, and a RayCluster that somebody else suspends (Kueue): no clock runs, nothing is charged."""
+
+from dataclasses import replace
+
+from trainyard_operator import plan as steps
+from trainyard_operator.model import Observed, Plan
+from trainyard_operator.policies import Context
+from trainyard_operator.status import with_attempt_ended, with_clock_stopped
+from trainyard_operator.vocabulary import ConditionType, Phase, Reason
+
+
+def suspension(observed: Observed, plan: Plan, context: Context) -> Plan:
+    if plan.status.terminal or plan.failure:
+        return plan
+    if observed.run.suspend:
+        return _suspend(observed, plan, context)
+    if plan.status.phase == Phase.SUSPENDED:
+        plan = replace(plan, status=replace(plan.status, phase=Phase.PENDING))
+    cluster = observed.cluster
+    if cluster is not None and cluster.suspended and not plan.status.attempt_over:
+        return _queue(observed, plan, context)
+    if plan.status.phase == Phase.QUEUED:
+        return _release(observed, plan, context)
+    return plan
+
+
+def _suspend(observed: Observed, plan: Plan, context: Context) -> Plan:
+    """End the attempt; the clean-up deletes its cluster once that is on record."""
+    status = plan.status
+    if observed.cluster is not None:
+        status = replace(status, cluster_name=observed.cluster.name)
+    if status.cluster_name and not status.attempt_over:
+        status = with_attempt_ended(status, context.now, Reason.SUSPENDED, "spec.suspend is true")
+    status = replace(with_clock_stopped(status, context.now), phase=Phase.SUSPENDED, next_attempt_time=None)
+    return replace(plan, status=status)
+
+
+def _queue(observed: Observed, plan: Plan, context: Context) -> Plan:
+    """The head is gone, or going, with its memory of the job: the next submission is a new one on the same cluster."""
+    status = with_clock_stopped(plan.status, context.now)
+    status = replace(status, phase=Phase.QUEUED, cluster_ready_time=None)
+    if status.job_id:
+        status = replace(status, submission=status.submission + 1, job_id=None, submit_time=None)
+    plan = replace(plan, status=status, done=True)
+    message = "The RayCluster is suspended by somebody else, Kueue for instance; the run goes on when it is released."
+    return steps.condition(plan, observed, context.now, ConditionType.QUOTA_RESERVED, False, "Queued", message)
+
+
+def _release(observed: Observed, plan: Plan, context: Context) -> Plan:
+    status = replace(plan.status, phase=Phase.PROVISIONING, attempt_start_time=context.now)
+    plan = replace(plan, status=status)
+    message = "The RayCluster is no longer suspended."
+    return steps.condition(plan, observed, context.now, ConditionType.QUOTA_RESERVED, True, "Released", message)

@@ -1,0 +1,167 @@
+"""One pass over one run: observe, decide, act, write the status."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from trainyard_operator import errors
+from trainyard_operator.act import Actor
+from trainyard_operator.announcements import announcements, event
+from trainyard_operator.cache import Cache, Kind
+from trainyard_operator.clients.kube import RUNS, KubeClient
+from trainyard_operator.decide import decide
+from trainyard_operator.model import CreateCluster, Key, Observed, Outcome, Plan, Run, SubmitJob
+from trainyard_operator.objects import read_cluster, read_run
+from trainyard_operator.observe import Memory, Observer
+from trainyard_operator.plan import soonest
+from trainyard_operator.settings import Settings
+from trainyard_operator.settle import settle
+from trainyard_operator.status import Status
+from trainyard_operator.status_form import merge_patch, write_status
+from trainyard_operator.vocabulary import Phase
+
+logger = logging.getLogger(__name__)
+EPHEMERAL = ("progress", "trials", "best", "checkpoint")
+"""Fields that change all the time: alone they are written at most every `timing.progress_writes` seconds."""
+
+
+class Reconciler:
+    def __init__(
+        self,
+        kube: KubeClient,
+        cache: Cache,
+        observer: Observer,
+        actor: Actor,
+        settings: Settings,
+        *,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._observer = observer
+        self._actor = actor
+        self._settings = settings
+        self._wall = wall
+        self._monotonic = monotonic
+        self._memory: dict[Key, Memory] = {}
+
+    def memory(self, key: Key) -> Memory | None:
+        return self._memory.get(key)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One pass. The seconds until the run wants the next one by itself, None for never.
+
+        Raises errors.ApiError and errors.FencedError: the pass is to be repeated later, at nobody's charge.
+        """
+        form = self._cache.run(key)
+        if form is None:
+            self._memory.pop(key, None)
+            await self._delete_orphans(key)
+            return None
+        run = read_run(form)
+        if run.deleting:
+            return None
+        memory = self._memory.get(key)
+        if memory is None or memory.uid != run.uid:
+            memory = self._memory[key] = Memory(run.uid)
+        return await self._pass(run, form, memory)
+
+    async def _pass(self, run: Run, form: Mapping[str, Any], memory: Memory) -> float | None:
+        observed = await self._observer.observe(run, memory)
+        now = self._wall().replace(microsecond=0)
+        plan = decide(observed, now, self._settings)
+        _check_identity(run.status, plan)
+        called = observed.job is not None or any(isinstance(e, SubmitJob) for e in plan.effects)
+        outcomes = await self._act(run, observed, plan)
+        plan = settle(observed, plan, outcomes, now, self._settings)
+        self._set_timer(plan, memory, called=called)
+        wait = await self._write(run, form, plan.status, memory, now)
+        return soonest(wait, soonest(plan.requeue_after, self._until_poll(memory)))
+
+    async def _act(self, run: Run, observed: Observed, plan: Plan) -> list[Outcome]:
+        head = self._observer.head_of(run, observed)
+        outcomes = [await self._actor.act(run.key, effect, head) for effect in plan.effects]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _set_timer(self, plan: Plan, memory: Memory, *, called: bool) -> None:
+        """The run's own timer: the only thing that lets a pass read a dashboard."""
+        if plan.poll_after is None:
+            memory.next_poll = None
+            return
+        due = self._monotonic() + self._stretched(plan.poll_after)
+        memory.next_poll = due if called or memory.next_poll is None else min(memory.next_poll, due)
+
+    def _stretched(self, seconds: float) -> float:
+        """Beyond the budget of running jobs everybody is asked less often."""
+        if seconds < self._settings.timing.poll:
+            return seconds
+        running = sum(1 for memory in self._memory.values() if memory.next_poll is not None)
+        return seconds * max(1.0, running / self._settings.timing.poll_budget)
+
+    def _until_poll(self, memory: Memory) -> float | None:
+        return None if memory.next_poll is None else max(0.0, memory.next_poll - self._monotonic())
+
+    async def _write(
+        self, run: Run, form: Mapping[str, Any], status: Status, memory: Memory, now: datetime
+    ) -> float | None:
+        """Write what changed. The seconds until a withheld write is due, None when nothing is withheld."""
+        before = form.get("status", {})
+        patch = merge_patch(before, write_status(status))
+        if not patch:
+            return None
+        reports = bool(set(patch) & set(EPHEMERAL))
+        if set(patch) <= set(EPHEMERAL) and memory.reported is not None:
+            left = memory.reported + self._settings.timing.progress_writes - self._monotonic()
+            if left > 0:
+                return left
+        body = {"metadata": {"resourceVersion": run.resource_version}, "status": patch}
+        try:
+            answer = await self._kube.patch_status(RUNS, run.key.namespace, run.key.name, body)
+        except errors.ConflictError:
+            await self._refresh(run.key)
+            return 0
+        except errors.NotFoundError:
+            self._cache.forget(Kind.RUN, run.key, run.uid)
+            return 0
+        if reports:
+            memory.reported = self._monotonic()
+        self._cache.apply(Kind.RUN, answer)
+        await self._announce(run, status, now)
+        return None
+
+    async def _refresh(self, key: Key) -> None:
+        """After a conflict: the cache is behind."""
+        try:
+            self._cache.apply(Kind.RUN, await self._kube.get(RUNS, key.namespace, key.name))
+        except errors.NotFoundError:
+            return  # the watch, or the watchdog, tells of the deletion
+
+    async def _announce(self, run: Run, status: Status, now: datetime) -> None:
+        """News are told once they are on record; an Event that cannot be posted changes nothing."""
+        if run.status.phase != status.phase or run.status.attempts != status.attempts:
+            level = logging.WARNING if status.phase == Phase.FAILED else logging.INFO
+            reason = status.failure.reason if status.failure else ""
+            extra = {"run": str(run.key), "phase": str(status.phase), "attempt": status.attempt, "reason": reason}
+            logger.log(level, "%s", status.phase, extra=extra)
+        for told in announcements(run.status, status):
+            try:
+                await self._actor.announce(run.key.namespace, event(run, told, now))
+            except errors.ApiError as error:
+                logger.warning("event not posted: %s", error, extra={"run": str(run.key)})
+
+    async def _delete_orphans(self, key: Key) -> None:
+        """Clusters whose run is gone: sooner than the garbage collector, which does the rest."""
+        for form in self._cache.clusters(key):
+            cluster = read_cluster(form)
+            if not cluster.deleting:
+                await self._actor.delete_cluster(key.namespace, cluster.name, cluster.uid)
+
+
+def _check_identity(status: Status, plan: Plan) -> None:
+    """A number is raised by a write of its own; an effect under a number that is not on record is a defect."""
+    raised = (plan.status.attempt, plan.status.submission) != (status.attempt, status.submission)
+    if raised and any(isinstance(effect, CreateCluster | SubmitJob) for effect in plan.effects):
+        raise AssertionError("a counter and its effect in one decision")
