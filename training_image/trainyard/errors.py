@@ -1,0 +1,86 @@
+"""The errors that this package raises on purpose, and the exit code that each kind means to the operator.
+
+`UserError` is the user's to correct and is never retried (exit code 2); everything else is charged to `backoffLimit`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a specification: where, what, and what to do about it."""
+
+    field: str
+    problem: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.field}: {self.problem}" if self.field else self.problem
+        return f"{text}; {self.remedy}" if self.remedy else text
+
+
+class TrainyardError(Exception):
+    """Root of the errors that this package raises on purpose."""
+
+    exit_code = EXIT_FAILED
+
+    @property
+    def reason(self) -> str:
+        """UpperCamelCase word for status and events."""
+        return type(self).__name__
+
+
+class UserError(TrainyardError):
+    """Something that only the user can correct; retrying cannot help."""
+
+    exit_code = EXIT_USER_ERROR
+    field: str = ""
+
+
+class InvalidConfiguration(UserError):
+    """The specification is refused; `faults` holds every fault that was found, not only the first."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        self.field = self.faults[0].field if self.faults else ""
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+    @classmethod
+    def of(cls, field: str, problem: str, remedy: str = "") -> "InvalidConfiguration":
+        """The error of a single fault."""
+        return cls([Fault(field, problem, remedy)])
+
+    def __reduce__(self) -> tuple[type["InvalidConfiguration"], tuple[tuple[Fault, ...]]]:
+        # It may have to leave a Ray actor: unpickling would call __init__ with the text otherwise.
+        return type(self), (self.faults,)
+
+
+class StorageNotWritable(UserError):
+    """The run's storage cannot be written."""
+
+    field = "spec.storage"
+
+
+class InsufficientResources(UserError):
+    """What the run needs at the same time is more than there is; it would wait for ever."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. A BaseException, like KeyboardInterrupt, so that no handler of errors takes it for one."""
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The exception that the user's code raised, inside the wrapping of Ray and of RLlib (an empty RuntimeError)."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        return root_cause(cause)
+    if type(error) is RuntimeError and not error.args and error.__cause__ is not None:
+        return root_cause(error.__cause__)
+    return error

@@ -1,0 +1,1 @@
+"""Programs and trainables that the sample manifests run; each is also a starting point for one's own."""

@@ -1,0 +1,322 @@
+"""Starting a run: where its document, its Ray and its storage come from, and what its end means.
+
+`drive` is the operator's way in (docs/decisions/0001), `run_file` a person's. Both end in `execute`, which turns
+every end into the final progress line and an exit code.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from trainyard import manifest, progress, sizing, storage
+from trainyard.cleanup import RayTrainingCleanup
+from trainyard.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_TERMINATED,
+    EXIT_USER_ERROR,
+    InsufficientResources,
+    InvalidConfiguration,
+    Terminated,
+    TrainyardError,
+    UserError,
+    root_cause,
+)
+from trainyard.progress import Progress, ProgressFile
+from trainyard.reporting import JOB_ID_VARIABLE, PROGRESS_FILE_VARIABLE
+from trainyard.run import Identity, Run
+from trainyard.specification import Specification, parse
+from trainyard.storage import RunStorage
+from trainyard.terminal import duration, summary_table
+
+RUN_VARIABLE = "TRAINYARD_RUN"
+ATTEMPT_VARIABLE = "TRAINYARD_ATTEMPT"
+SUBMISSION_VARIABLE = "TRAINYARD_SUBMISSION"
+PROGRESS_FOLDER_VARIABLE = "TRAINYARD_PROGRESS_DIR"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run whose document was read; what remains is to connect to Ray and to work."""
+
+    identity: Identity
+    specification: Specification
+    document: dict[str, Any]
+    storage: RunStorage
+    progress: Progress
+    console: Console
+
+    def run(self) -> Run:
+        return Run(self.identity, self.specification, self.document, self.storage)
+
+
+def read_document(text: str) -> tuple[dict[str, Any], Specification]:
+    """Read the document and report all its faults together, those that only RLlib's signatures show included."""
+    document = manifest.read_text(text, source=RUN_VARIABLE)
+    return document, _parse_completely(document)
+
+
+def _parse_completely(document: dict[str, Any]) -> Specification:
+    try:
+        return parse(document["spec"])
+    except InvalidConfiguration as error:
+        raise InvalidConfiguration([*error.faults, *_parameter_faults(document["spec"])]) from error
+
+
+def _parameter_faults(spec: dict[str, Any]) -> list[Any]:
+    """Only asked for a specification that is refused anyway, because it imports RLlib."""
+    try:
+        algorithm = parse({"algorithm": spec.get("algorithm"), "environment": {"name": "x"}, "stop": {"iterations": 1}})
+    except InvalidConfiguration:
+        return []
+    from trainyard import algorithms
+
+    return algorithms.faults(algorithm)
+
+
+def identity_of(document: Mapping[str, Any], environ: Mapping[str, str]) -> Identity:
+    metadata = document.get("metadata", {})
+    return Identity(
+        name=metadata.get("name") or metadata.get("generateName") or "run",
+        namespace=metadata.get("namespace") or "default",
+        uid=metadata.get("uid") or "",
+        job_id=environ.get(JOB_ID_VARIABLE) or "local",
+        attempt=int(environ.get(ATTEMPT_VARIABLE) or 1),
+        submission=int(environ.get(SUBMISSION_VARIABLE) or 1),
+    )
+
+
+def progress_path(environ: Mapping[str, str]) -> Path:
+    """The progress file of a job: in the log folder of the head's Ray session, which the dashboard serves."""
+    default = Path(environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "session_latest" / "logs"
+    folder = Path(environ.get(PROGRESS_FOLDER_VARIABLE) or default)
+    return folder / f"trainyard-{environ.get(JOB_ID_VARIABLE) or 'local'}.jsonl"
+
+
+def open_storage(specification: Specification, identity: Identity, sink: Progress) -> RunStorage:
+    """The run's folder in a cluster (docs/decisions/0001); without storage, one that is lost with the pod."""
+    folder = f"{identity.namespace}/{identity.name}/{identity.uid or identity.job_id}"
+    wanted = specification.storage
+    if wanted is not None and wanted.uri is not None:
+        return storage.at_uri(wanted.uri, folder)
+    if wanted is not None:
+        return storage.at_directory(storage.MOUNT / folder)
+    sink.condition(
+        "CheckpointsNotKept",
+        "True",
+        "NoStorage",
+        "the run has no spec.storage: checkpoints, tables and curves are lost with its cluster",
+    )
+    return storage.at_directory(storage.EPHEMERAL / (identity.uid or identity.job_id), kept=False)
+
+
+def drive(environ: Mapping[str, str]) -> int:
+    """Run what TRAINYARD_RUN says on the Ray cluster whose head this process runs on; return the exit code."""
+    console = Console(force_terminal=False, width=160)
+    path = progress_path(environ)
+    if not path.parent.is_dir():
+        console.print(f"{path.parent} does not exist: trainyard drive runs on the head of a Ray cluster", style="red")
+        return EXIT_FAILED
+    sink = Progress(ProgressFile(path, environ.get(JOB_ID_VARIABLE) or "local"))
+
+    def body() -> dict[str, Any]:
+        text = environ.get(RUN_VARIABLE)
+        if not text:
+            raise InvalidConfiguration.of(
+                RUN_VARIABLE, "is not set", "the operator sets it; use trainyard run -f FILE to run a file"
+            )
+        document, specification = read_document(text)
+        sink.publish(now=True)
+        identity = identity_of(document, environ)
+        started = Started(identity, specification, document, open_storage(specification, identity, sink), sink, console)
+        connect(lambda ray: ray.init(address="auto", **_RAY_OPTIONS), specification)
+        return work(started)
+
+    return execute(body, sink, console)
+
+
+_RAY_OPTIONS: dict[str, Any] = {"logging_level": "WARNING", "log_to_driver": True}
+
+
+def run_file(path: Path, *, ray_address: str | None, results: Path) -> int:
+    """Run a file on this machine, or on the Ray cluster at `ray_address`; return the exit code."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    started_at = time.monotonic()
+    sink = Progress(ProgressFile(Path(os.devnull), "local"))
+    try:
+        document = manifest.read_file(path)
+        specification = _parse_completely(document)
+        identity = identity_of(document, {})
+        place = storage.at_directory(_new_folder(results, identity.name))
+    except UserError as error:
+        console.print(f"[bold red]{error.reason}[/]", highlight=False)
+        console.print(str(error), style="red", highlight=False, markup=False)
+        return EXIT_USER_ERROR
+    sink = Progress(ProgressFile(place.local / "progress.jsonl", "local"))
+    os.environ[PROGRESS_FILE_VARIABLE] = str(place.local / "progress.jsonl")
+    started = Started(identity, specification, document, place, sink, console)
+
+    def body() -> dict[str, Any]:
+        console.print(
+            f"[bold]{identity.name}[/] from {path}, results in {place.local}", highlight=False, soft_wrap=True
+        )
+        connect(_local_or_remote(ray_address, specification, console), specification)
+        # A Ray cluster that goes on running should not keep what this run leaves on its nodes.
+        cleanup = RayTrainingCleanup() if ray_address else None
+        with cleanup or nullcontext():
+            summary = work(started)
+        if cleanup is not None:
+            console.print(str(cleanup.report), highlight=False)
+        console.print(summary_table(summary | {"results": str(place.local)}, f"{identity.name}: finished"))
+        console.print(f"total time {duration(time.monotonic() - started_at)}", highlight=False)
+        return summary
+
+    return execute(body, sink, console)
+
+
+def _new_folder(results: Path, name: str) -> Path:
+    """A folder of its own for every run: one that holds checkpoints would be resumed."""
+    base = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = (results / (base if number == 1 else f"{base}-{number}") for number in itertools.count(1))
+    return next(folder for folder in candidates if not folder.exists())
+
+
+def _local_or_remote(address: str | None, specification: Specification, console: Console) -> Callable[[Any], None]:
+    need = sizing.need(specification)
+
+    def connect_remote(ray: Any) -> None:
+        ray.init(address=address, **_RAY_OPTIONS)
+        have = ray.cluster_resources().get("CPU", 0)
+        if need.logical_cpus > have:
+            raise InsufficientResources(
+                f"the run needs {need.logical_cpus:g} logical CPUs at the same time and the Ray cluster at {address} "
+                f"has {have:g}; lower spec.sampling.envRunners or cpusPerEnvRunner (search: maxConcurrentTrials or "
+                "resourcesPerTrial.cpu), or use a larger cluster"
+            )
+
+    def connect_local(ray: Any) -> None:
+        available = _memory_bytes()
+        if need.memory_bytes > available:
+            raise InsufficientResources(
+                f"the run needs about {need.explanation}, and this machine has {available / sizing.GIB:.1f} GiB; "
+                "lower spec.sampling.envRunners or spec.search.maxConcurrentTrials"
+            )
+        machine = os.cpu_count() or 1
+        if need.logical_cpus > machine:
+            console.print(
+                f"{need.logical_cpus:g} logical CPUs are needed and this machine has {machine}: processes share them",
+                style="yellow",
+            )
+        cpus = max(int(-(-need.logical_cpus // 1)), machine)
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **_RAY_OPTIONS)
+
+    return connect_remote if address else connect_local
+
+
+def _memory_bytes() -> int:
+    """Memory of this machine, or of this container where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return min(total, int(text)) if text.isdigit() else total
+
+
+def connect(initialise: Callable[[Any], None], specification: Specification) -> None:
+    """Connect to Ray while RLlib is being imported, on the driver and in the processes of the future env runners."""
+    with ThreadPoolExecutor(1, thread_name_prefix="import-rllib") as pool:
+        importing = pool.submit(_import_rllib) if specification.algorithm is not None else None
+        import ray
+
+        initialise(ray)
+        _raise_on_sigterm()
+        if specification.algorithm is not None and specification.search is None:
+            _warm_runners(ray, specification)
+        if importing is not None:
+            importing.result()
+
+
+def _import_rllib() -> None:
+    import trainyard.algorithms  # noqa: F401
+
+
+def _warm_runners(ray: Any, specification: Specification) -> None:
+    """Let worker processes import RLlib now; Ray gives them to the env runners later. Nobody waits for these tasks."""
+    sampling = specification.sampling
+    import_rllib = ray.remote(num_cpus=sampling.cpus_per_env_runner, max_retries=0)(_import_rllib)
+    for _ in range(sampling.env_runners):
+        import_rllib.remote()
+
+
+def _raise_on_sigterm() -> None:
+    """Ray replaces the handler when it connects, so this is called after that too."""
+
+    def handler(number: int, frame: Any) -> None:
+        raise Terminated("SIGTERM")
+
+    signal.signal(signal.SIGTERM, handler)
+
+
+def work(started: Started) -> dict[str, Any]:
+    """Do what the specification says on the connected Ray; return the summary."""
+    from trainyard import workloads
+
+    return workloads.run(started)
+
+
+def execute(body: Callable[[], dict[str, Any]], sink: Progress, console: Console) -> int:
+    """Run `body`, write the final line whatever happens, shut Ray down, return the exit code."""
+    _raise_on_sigterm()
+    failure: dict[str, str] | None = None
+    summary: dict[str, Any] | None = None
+    code = EXIT_OK
+    try:
+        summary = body()
+    except Terminated:
+        console.print("terminated by SIGTERM")
+        failure, code = progress.failure("Run", "Terminated", "the driver got SIGTERM"), EXIT_TERMINATED
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        failure, code = progress.failure("Run", "Interrupted", "the driver got SIGINT"), EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - every end is reported
+        failure, code = _explain(error, console)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        sink.finish(failure=failure, summary=summary)
+    finally:
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
+    return code
+
+
+def _explain(error: Exception, console: Console) -> tuple[dict[str, str], int]:
+    """Show the error; our own in words, any other with its traceback."""
+    cause = root_cause(error)
+    if isinstance(cause, TrainyardError):
+        console.print(f"{cause.reason}: {cause}", style="red", highlight=False, markup=False)
+        if isinstance(cause, UserError):
+            return progress.failure("User", cause.reason, str(cause), cause.field), cause.exit_code
+        return progress.failure("Run", cause.reason, str(cause)), cause.exit_code
+    traceback.print_exception(error)
+    return progress.failure("Run", type(cause).__name__, _trace(error, cause)), EXIT_FAILED
+
+
+def _trace(error: BaseException, cause: BaseException) -> str:
+    """The message, and the traceback as far as it is known (Ray's wrapping carries the remote one as text)."""
+    remote = str(error) if error is not cause else ""
+    text = remote or "".join(traceback.format_exception(error))
+    return f"{type(cause).__name__}: {cause}\n{text}" if str(cause) not in text else text

@@ -1,0 +1,59 @@
+"""One optimizer kernel and one finite test per update, instead of one of each per parameter.
+
+RLlib 2.60's TorchLearner steps Adam parameter by parameter and tests every gradient with torch.isfinite, twice
+(measured on PPO's default CartPole network: a quarter of the update). Both are replaced by their multi-tensor form.
+When any gradient is not finite, RLlib's own method takes over for that update, so the outcome is RLlib's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+
+FUSED_DEVICES = frozenset({"cpu", "cuda"})
+"""Device types on which torch.optim.Adam(fused=True) exists and is tested by us or by torch."""
+
+
+def _use_fused_kernel(optimizer: torch.optim.Optimizer) -> None:
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
+        return
+    for group in optimizer.param_groups:
+        parameters = group["params"]
+        if all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in parameters):
+            group["fused"], group["foreach"] = True, False
+
+
+class FusedOptimizer(TorchLearner):
+    """Mix-in: fused Adam and a single finite test; everything else as in RLlib."""
+
+    def build(self) -> None:
+        super().build()
+        self._fuse_optimizers()
+
+    def _fuse_optimizers(self) -> None:
+        for optimizer in self._named_optimizers.values():
+            _use_fused_kernel(optimizer)
+
+    def _set_optimizer_state(self, state: dict[str, Any]) -> None:
+        # A checkpoint of a stock Learner carries fused=None in its parameter groups.
+        super()._set_optimizer_state(state)
+        self._fuse_optimizers()
+
+    def apply_gradients(self, gradients_dict: dict[Any, torch.Tensor]) -> None:
+        gradients = [gradient for gradient in gradients_dict.values() if gradient is not None]
+        if self._must_step_as_rllib(gradients_dict, gradients):
+            super().apply_gradients(gradients_dict)
+            return
+        for parameter, gradient in gradients_dict.items():
+            self._params[parameter].grad = gradient
+        for optimizer in self._named_optimizers.values():
+            optimizer.step()
+
+    def _must_step_as_rllib(self, gradients_dict: dict[Any, Any], gradients: list[torch.Tensor]) -> bool:
+        if len(gradients) != len(gradients_dict) or not gradients:
+            return True
+        # The norm of all gradients is finite only when each of them is; an overflow of the norm itself merely
+        # sends a finite update through RLlib's slower, equal path.
+        return not torch.isfinite(torch.nn.utils.get_total_norm(gradients, foreach=True))

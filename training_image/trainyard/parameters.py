@@ -1,0 +1,148 @@
+"""The names that `algorithm.config` and `algorithm.model` may hold.
+
+RLlib does not check names: a misspelt or an obsolete one passes in silence and changes nothing. The allowed names are
+those of the algorithm's own `.training()` on the new API stack, read from its signature.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import DEPRECATED_VALUE, AlgorithmConfig
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+
+from trainyard.errors import Fault
+from trainyard.specification import nearest
+
+CONFIG = "spec.algorithm.config"
+MODEL = "spec.algorithm.model"
+
+# Keys of RLlib that another section of the spec owns.
+OWNED_ELSEWHERE = {
+    "env": "spec.environment.name",
+    "env_config": "spec.environment.config",
+    "num_env_runners": "spec.sampling.envRunners",
+    "num_workers": "spec.sampling.envRunners",
+    "num_rollout_workers": "spec.sampling.envRunners",
+    "num_envs_per_env_runner": "spec.sampling.envsPerRunner",
+    "num_envs_per_worker": "spec.sampling.envsPerRunner",
+    "num_cpus_per_env_runner": "spec.sampling.cpusPerEnvRunner",
+    "num_cpus_per_worker": "spec.sampling.cpusPerEnvRunner",
+    "num_learners": "spec.learner.count",
+    "num_learner_workers": "spec.learner.count",
+    "num_cpus_per_learner": "spec.learner.cpus",
+    "num_gpus_per_learner": "spec.learner.gpus",
+    "num_gpus": "spec.learner.gpus",
+    "seed": "spec.seed",
+    "explore": "spec.evaluation.explore",
+    "evaluation_interval": "spec.evaluation.everyIterations",
+    "evaluation_duration": "spec.evaluation.episodes",
+    "evaluation_num_episodes": "spec.evaluation.episodes",
+    "evaluation_config": "spec.evaluation.environmentConfig",
+    "model": "spec.algorithm.model",
+    "checkpoint_freq": "spec.checkpoints.everyIterations",
+    "checkpoint_frequency": "spec.checkpoints.everyIterations",
+    "keep_checkpoints_num": "spec.checkpoints.keep",
+    "training_iteration": "spec.stop.iterations",
+    "timesteps_total": "spec.stop.envSteps",
+    "stop": "spec.stop",
+}
+
+# Keys of the old API stack and of other libraries, and what to write on the new stack.
+SUCCESSORS = {
+    "sgd_minibatch_size": "write minibatch_size",
+    "mini_batch_size": "write minibatch_size",
+    "num_sgd_iter": "write num_epochs",
+    "n_epochs": "write num_epochs",
+    "train_batch_size": "write train_batch_size_per_learner",
+    "batch_size": "write train_batch_size_per_learner",
+    "learning_rate": "write lr",
+    "lambda": "write lambda_",
+    "gae_lambda": "write lambda_",
+    "clip_range": "write clip_param",
+    "ent_coef": "write entropy_coeff",
+    "vf_coef": "write vf_loss_coeff",
+    "lr_schedule": "write the schedule under lr: [[0, 0.001], [100000, 0.0001]]",
+    "entropy_coeff_schedule": "write the schedule under entropy_coeff: [[0, 0.01], [100000, 0.0]]",
+    "vf_share_layers": "write spec.algorithm.model.vf_share_layers",
+    "hiddens": "write spec.algorithm.model.head_fcnet_hiddens",
+    "exploration_config": "DQN explores by epsilon: [[0, 1.0], [10000, 0.05]]; the other algorithms by their policies",
+    "exploration_final_eps": "write the schedule under epsilon: [[0, 1.0], [10000, 0.05]]",
+    "buffer_size": "write replay_buffer_config: {capacity: ...}",
+    "learning_starts": "write num_steps_sampled_before_learning_starts",
+    "prioritized_replay": "write replay_buffer_config: {type: PrioritizedEpisodeReplayBuffer}",
+    "target_update_frequency": "write target_network_update_freq",
+    "optimization": "write actor_lr, critic_lr and alpha_lr",
+    "optimization_config": "write actor_lr, critic_lr and alpha_lr",
+    "q_model_config": "write spec.algorithm.model",
+    "policy_model_config": "write spec.algorithm.model",
+    "_separate_vf_optimizer": "RLlib's new stack has one optimizer; remove it",
+    "_lr_vf": "RLlib's new stack has one optimizer; remove it",
+    "rollout_fragment_length": "RLlib derives it from the batch size; remove it",
+    "batch_mode": "RLlib's new stack cuts episodes where the batch ends; remove it",
+    "callbacks": "write a trainyard.callbacks.Callback",
+    "observation_filter": "write it as an environment wrapper",
+    "framework": "Trainyard runs torch; remove it",
+    "framework_str": "Trainyard runs torch; remove it",
+    "enable_rl_module_and_learner": "Trainyard always uses the new API stack; remove it",
+    "enable_env_runner_and_connector_v2": "Trainyard always uses the new API stack; remove it",
+}
+
+# Parameters of .training() that are code, not data, or that only the old stack reads.
+_NOT_IN_A_FILE = {
+    "learner_class", "learner_connector", "add_default_connectors_to_learner_pipeline", "learner_config_dict",
+    "before_learn_on_batch", "optimizer", "num_gpu_loader_threads", "num_multi_gpu_tower_stacks",
+    "minibatch_buffer_size", "replay_proportion", "replay_buffer_num_slots", "learner_queue_size",
+    "learner_queue_timeout", "timeout_s_sampler_manager", "timeout_s_aggregator_manager", "opt_type", "decay",
+    "momentum", "store_buffer_in_checkpoints",
+}  # fmt: skip
+
+
+def training_parameters(config: AlgorithmConfig) -> list[str]:
+    """Names that `config.training()` takes on the new API stack, the base class's included."""
+    names: set[str] = set()
+    for owner in type(config).__mro__:
+        method = vars(owner).get("training")
+        if method is None:
+            continue
+        for name, parameter in inspect.signature(method).parameters.items():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.default is not DEPRECATED_VALUE:
+                names.add(name)
+    return sorted(names - _NOT_IN_A_FILE - OWNED_ELSEWHERE.keys() - SUCCESSORS.keys())
+
+
+def model_parameters() -> list[str]:
+    """Names of RLlib's DefaultModelConfig."""
+    return sorted(field.name for field in dataclasses.fields(DefaultModelConfig))
+
+
+def config_faults(algorithm: str, config: AlgorithmConfig, given: Mapping[str, Any]) -> list[Fault]:
+    """Faults in the names of `algorithm.config`."""
+    allowed = training_parameters(config)
+    return [_fault(algorithm, name, value, allowed) for name, value in given.items() if name not in allowed]
+
+
+def _fault(algorithm: str, name: str, value: Any, allowed: list[str]) -> Fault:
+    field = f"{CONFIG}.{name}"
+    if name in ("framework", "framework_str") and value in ("tf2", "tf"):
+        return Fault(field, f"is {value}, which RLlib's new API stack does not have", "Trainyard runs torch; remove it")
+    if name in OWNED_ELSEWHERE:
+        return Fault(field, "belongs to another section", f"write {OWNED_ELSEWHERE[name]}")
+    if name in SUCCESSORS:
+        return Fault(field, f"is no parameter of {algorithm} on RLlib's new API stack", SUCCESSORS[name])
+    if name in model_parameters():
+        return Fault(field, "describes the network", f"write {MODEL}.{name}")
+    if name in _NOT_IN_A_FILE:
+        return Fault(field, "cannot be set from a file, or has no effect on RLlib's new API stack", "remove it")
+    return Fault(field, f"is no parameter of {algorithm}", nearest(name, allowed))
+
+
+def model_faults(given: Mapping[str, Any]) -> list[Fault]:
+    """Faults in the names of `algorithm.model`."""
+    allowed = model_parameters()
+    return [
+        Fault(f"{MODEL}.{name}", "is no field of RLlib's DefaultModelConfig", nearest(name, allowed))
+        for name in given
+        if name not in allowed
+    ]

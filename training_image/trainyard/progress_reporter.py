@@ -1,0 +1,103 @@
+"""The callback that turns an algorithm run into snapshots on the progress channel."""
+
+import math
+import time
+from typing import Any
+
+from trainyard import metrics as names
+from trainyard.callbacks import Callback, Evaluation, Iteration
+from trainyard.checkpoints import Checkpoint
+from trainyard.metrics import Metrics
+from trainyard.progress import Progress
+from trainyard.run import Outcome, Run
+from trainyard.stopping import fraction_done
+
+# RLlib does not save their replay buffers, whatever store_buffer_in_checkpoints says.
+WITH_REPLAY_BUFFER = ("DQN", "SAC")
+
+
+class ProgressReporter(Callback):
+    """Publishes progress after every iteration (bounded in rate), every checkpoint and every evaluation."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._started = time.monotonic()
+        self._fraction_at_start = 0.0
+        self._checkpoints: dict[str, Any] = {}
+
+    def on_run_start(self, run: Run) -> None:
+        self._started = time.monotonic()
+        self._fraction_at_start = fraction_done(run.specification.stop, run.counters) or 0.0
+        if run.restored_iteration:
+            self._progress.update(startedIteration=run.restored_iteration)
+            self._warn_of_empty_buffer(run)
+        self._publish(run, {}, now=True)
+
+    def on_iteration(self, run: Run, iteration: Iteration) -> None:
+        self._publish(run, iteration.metrics, now=False)
+
+    def on_evaluation(self, run: Run, evaluation: Evaluation) -> None:
+        self._publish(run, evaluation.metrics, now=False)
+
+    def on_checkpoint(self, run: Run, checkpoint: Checkpoint) -> None:
+        entry = {"uri": checkpoint.uri, "iteration": checkpoint.iteration, "time": checkpoint.time}
+        self._checkpoints["best" if checkpoint.best else "latest"] = entry
+        self._progress.update(checkpoint=dict(self._checkpoints))
+        self._publish(run, {}, now=True)
+
+    def on_run_end(self, run: Run, outcome: Outcome) -> None:
+        self._publish(run, {}, now=False)
+
+    def _warn_of_empty_buffer(self, run: Run) -> None:
+        algorithm = run.specification.algorithm
+        if algorithm is not None and algorithm.name in WITH_REPLAY_BUFFER:
+            self._progress.condition(
+                "ReplayBufferRefills",
+                "True",
+                "NotInCheckpoint",
+                f"{algorithm.name} goes on from iteration {run.restored_iteration} with an empty replay buffer: "
+                "RLlib's checkpoints do not hold it, and it fills up again while training goes on",
+            )
+
+    def _publish(self, run: Run, latest: Metrics, *, now: bool) -> None:
+        """Metrics that are NaN now stay in, so that the line lists their names as non-finite."""
+        metrics = {name: value for name, value in run.metrics.items() if not name.startswith(names.RLLIB)}
+        metrics |= {
+            name: value
+            for name, value in latest.items()
+            if isinstance(value, float) and math.isnan(value) and not name.startswith(names.RLLIB)
+        }
+        wanted = {rule.metric for rule in run.specification.stop.metrics} | {run.selection.metric}
+        metrics |= {name: run.metrics[name] for name in wanted if name in run.metrics}
+        sections: dict[str, Any] = {"progress": self._section(run), "metrics": metrics}
+        if run.best is not None:
+            sections["best"] = {
+                "metric": run.selection.metric,
+                "value": run.best.value,
+                "iteration": run.best.iteration,
+            }
+        self._progress.update(**sections)
+        self._progress.publish(now=now)
+
+    def _section(self, run: Run) -> dict[str, Any]:
+        counters = run.counters
+        section: dict[str, Any] = {
+            "iteration": counters.iteration,
+            "envSteps": counters.env_steps,
+            "episodes": counters.episodes,
+        }
+        for key, name in (
+            ("envStepsPerSecond", names.ENV_STEPS_PER_SECOND),
+            ("episodesPerSecond", names.EPISODES_PER_SECOND),
+            ("episodeReturnMean", names.TRAIN_RETURN_MEAN),
+        ):
+            if name in run.metrics:
+                section[key] = run.metrics[name]
+        fraction = fraction_done(run.specification.stop, counters)
+        if fraction is not None:
+            section["percent"] = 100 * fraction
+            gained = fraction - self._fraction_at_start
+            if gained > 0:
+                elapsed = time.monotonic() - self._started
+                section["estimatedSecondsLeft"] = elapsed * (1 - fraction) / gained
+        return section

@@ -1,0 +1,123 @@
+"""What travels to the recorder: plain data, cheap to make on an env runner and to send."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+MAIN_TRIAL = "main"
+
+Kind = Literal["train", "validation", "test"]
+StepsMode = Literal["Off", "Sampled", "All"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The run and this attempt at it.
+
+    Attributes:
+        identity: the run's uid; of a run without one, a name that later attempts have too.
+        restored_position: position that the checkpoint remembers; None for a start from nothing.
+    """
+
+    identity: str
+    name: str
+    namespace: str
+    uid: str
+    seed: int
+    specification: dict[str, Any]
+    versions: dict[str, str]
+    cluster_attempt: int
+    submission: int
+    job_id: str
+    hostname: str
+    restored_iteration: int = 0
+    restored_position: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What env runners record of an episode.
+
+    Attributes:
+        steps: of no episode, of some, or of all.
+        fraction: of the episodes of each environment whose steps are recorded with ``Sampled``.
+    """
+
+    steps: StepsMode = "Off"
+    fraction: float = 0.1
+
+    def records_steps(self, n: int) -> bool:
+        """Whether the steps of an environment's n-th episode (from 0) are recorded; never drawn at random."""
+        if self.steps == "Sampled":
+            return int(n * self.fraction) > int((n - 1) * self.fraction) if n else True
+        return self.steps == "All"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where episodes were played. ``incarnation`` counts the processes that were this runner in this attempt."""
+
+    trial: str
+    kind: Kind
+    runner: int
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class Trade:
+    """``t`` is the step of the episode; the rest is what the environment put into ``info["trades"]``."""
+
+    t: int
+    n: int
+    date: str | None
+    symbol: str
+    quantity: float
+    price: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive steps of one episode.
+
+    Attributes:
+        env, n: which environment of the source, and its how-manieth episode, both from 0.
+        start: ``t`` of the first step.
+        length, total_reward: of this chunk.
+        finished: whether the episode ends with it; ``terminated`` and ``figures`` are then set.
+        episode_index: global number of the episode where the environment gives one.
+        actions, rewards: of every step, shape (length, ...), where the steps of this episode are recorded, else None.
+        dates, values: of market environments.
+    """
+
+    env: int
+    n: int
+    start: int
+    length: int
+    total_reward: float
+    finished: bool
+    terminated: bool
+    policy_version: int | None = None
+    episode_index: int | None = None
+    context: list[float] | None = None
+    figures: dict[str, float] | None = None
+    actions: np.ndarray | None = None
+    rewards: np.ndarray | None = None
+    dates: list[str] | None = None
+    values: np.ndarray | None = None
+    trades: list[Trade] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Chunks of one source, in the order in which they were played."""
+
+    source: Source
+    chunks: list[Chunk]
+
+    @property
+    def steps(self) -> int:
+        return sum(chunk.length for chunk in self.chunks)

@@ -1,0 +1,149 @@
+"""The rows of one commit: batches of chunks become episodes, steps and trades."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, bindparam, insert, update
+
+from trainyard.recording.database import insert_rows
+from trainyard.recording.records import Chunk, Source
+from trainyard.recording.schema import EpisodeRow, StepRow, TradeRow
+
+_STEP_COLUMNS = ("run_id", "episode", "t", "position", "action", "reward", "date", "portfolio_value")
+_TRADE_COLUMNS = ("run_id", "episode", "t", "n", "position", "date", "symbol", "quantity", "price", "cost")
+
+
+@dataclass
+class OpenEpisode:
+    """What the recorder knows of an episode that it has not written to the end."""
+
+    number: int
+    started_position: int
+    stored: bool = False
+    length: int = 0
+    total_reward: float = 0.0
+    episode_index: int | None = None
+    context: list[float] | None = None
+
+    def copy(self) -> OpenEpisode:
+        return replace(self)
+
+
+class EpisodeRows:
+    """Collects the rows of one commit."""
+
+    def __init__(self, run_id: int, attempt: int, position: int, now: datetime) -> None:
+        self._run_id = run_id
+        self._attempt = attempt
+        self._position = position
+        self._now = now
+        self._new: dict[int, dict[str, Any]] = {}
+        self._changed: dict[int, dict[str, Any]] = {}
+        self._steps: list[tuple[int, Chunk]] = []
+
+    def add(self, source: Source, chunk: Chunk, state: OpenEpisode, iteration: int) -> None:
+        state.length += chunk.length
+        state.total_reward += chunk.total_reward
+        if chunk.episode_index is not None:
+            state.episode_index = chunk.episode_index
+        if chunk.context is not None:
+            state.context = chunk.context
+        values = {
+            "iteration": iteration,
+            "policy_version": chunk.policy_version,
+            "position": self._position,
+            "length": state.length,
+            "total_reward": state.total_reward,
+            "ended": self._now if chunk.finished else None,
+            "terminated": chunk.terminated if chunk.finished else None,
+            "figures": chunk.figures,
+        }
+        if state.stored and state.number not in self._new:
+            self._changed[state.number] = values | {"b_run_id": self._run_id, "b_episode": state.number}
+        else:
+            self._new[state.number] = values | {
+                "run_id": self._run_id,
+                "episode": state.number,
+                "attempt": self._attempt,
+                "trial": source.trial,
+                "kind": source.kind,
+                "runner": source.runner,
+                "incarnation": source.incarnation,
+                "env": chunk.env,
+                "n": chunk.n,
+                "episode_index": state.episode_index,
+                "context": state.context,
+                "started_position": state.started_position,
+                "steps_recorded": chunk.rewards is not None,
+            }
+        state.stored = True
+        if chunk.rewards is not None:
+            self._steps.append((state.number, chunk))
+
+    def write(self, connection: Connection) -> None:
+        if self._new:
+            connection.execute(insert(EpisodeRow), list(self._new.values()))
+        if self._changed:
+            connection.execute(_UPDATE_EPISODE, list(self._changed.values()))
+        insert_rows(connection, StepRow.__table__, _STEP_COLUMNS, self._step_rows())  # type: ignore[arg-type]
+        insert_rows(connection, TradeRow.__table__, _TRADE_COLUMNS, self._trade_rows())  # type: ignore[arg-type]
+
+    def _step_rows(self) -> Iterator[tuple[Any, ...]]:
+        for number, chunk in self._steps:
+            assert chunk.actions is not None
+            assert chunk.rewards is not None
+            nothing = [None] * chunk.length
+            dates = chunk.dates or nothing
+            values = nothing if chunk.values is None else chunk.values.tolist()
+            rows = zip(action_texts(chunk.actions), chunk.rewards.tolist(), dates, values, strict=True)
+            for t, (action, reward, date, value) in enumerate(rows, chunk.start):
+                yield (self._run_id, number, t, self._position, action, reward, date, value)
+
+    def _trade_rows(self) -> Iterator[tuple[Any, ...]]:
+        for number, chunk in self._steps:
+            for trade in chunk.trades:
+                yield (
+                    self._run_id,
+                    number,
+                    trade.t,
+                    trade.n,
+                    self._position,
+                    trade.date,
+                    trade.symbol,
+                    trade.quantity,
+                    trade.price,
+                    trade.cost,
+                )
+
+
+_UPDATE_EPISODE = (
+    update(EpisodeRow)
+    .where(EpisodeRow.run_id == bindparam("b_run_id"), EpisodeRow.episode == bindparam("b_episode"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "iteration", "policy_version", "position", "length", "total_reward", "ended", "terminated", "figures"
+            )
+        }
+    )
+)  # fmt: skip
+
+
+def action_texts(actions: np.ndarray) -> list[str]:
+    """Write actions as text: a discrete one as its number, a vector as a JSON list that reads back exactly.
+
+    Args:
+        actions: shape (steps,) or (steps, ...).
+    """
+    if actions.ndim == 1:
+        return [str(action) for action in actions.tolist()]
+    # Nine significant digits give every float32 back.
+    digits = ".9g" if actions.dtype == np.float32 else ".17g"
+    flat = actions.reshape(len(actions), -1).tolist()
+    return ["[" + ",".join(format(number, digits) for number in row) + "]" for row in flat]

@@ -1,0 +1,454 @@
+"""The spec of a TrainingRun as plain, validated data.
+
+Field names in YAML are the camelCase of the attributes here. `parse` collects every fault before it raises. What only
+RLlib can judge (names of algorithm parameters) is checked in `trainyard.algorithms`; what only the cluster can judge
+(does it fit) in `trainyard.sizing`.
+"""
+
+import difflib
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from trainyard import presets
+from trainyard.errors import Fault, InvalidConfiguration
+from trainyard.quantities import Bytes, Seconds
+
+ALGORITHMS = ("PPO", "DQN", "APPO", "IMPALA", "SAC")
+ALWAYS_ASYNCHRONOUS = ("APPO", "IMPALA")
+WORKLOADS = ("algorithm", "trainable", "entrypoint")
+
+# Names that people know from elsewhere, and what to write instead.
+_RETIRED_ALGORITHMS = {
+    "APEX": "RLlib removed Ape-X; use DQN with several env runners and replay_buffer_config: "
+    "{type: PrioritizedEpisodeReplayBuffer}, which is what it was",
+    "APEX-DQN": "RLlib removed Ape-X; use DQN with several env runners and replay_buffer_config: "
+    "{type: PrioritizedEpisodeReplayBuffer}, which is what it was",
+    "A2C": "RLlib removed A2C; use PPO with num_epochs: 1, or IMPALA for asynchronous sampling",
+    "A3C": "RLlib removed A3C; use IMPALA or APPO",
+    "DDPG": "RLlib removed DDPG; use SAC",
+    "TD3": "RLlib removed TD3; use SAC",
+    "PG": "RLlib removed PG; use PPO with num_epochs: 1",
+}
+
+# Which of the three workloads a section is for, and what to do with it elsewhere.
+_OWNERS = {
+    "resources": (("entrypoint",), "use sampling and learner, or search.resourcesPerTrial"),
+    "environment": (("algorithm",), "give it to the function through trainable.config"),
+    "sampling": (("algorithm",), "remove it"),
+    "learner": (("algorithm",), "remove it"),
+    "evaluation": (("algorithm",), "remove it"),
+    "test": (("algorithm",), "remove it"),
+    "earlyStopping": (("algorithm",), "end a function with stop"),
+    "recording": (("algorithm",), "remove it: a function or program keeps its own records"),
+    "checkpoints": (("algorithm",), "remove it: a function or program writes its own"),
+    "stop": (("algorithm", "trainable"), "limit a program with activeDeadlineSeconds"),
+    "search": (("algorithm", "trainable"), "let the program run its own search"),
+}
+_SEARCHABLE = {
+    "algorithm": ("algorithm.config.", "algorithm.model.", "environment.config."),
+    "trainable": ("trainable.config.",),
+}
+
+
+class Section(BaseModel):
+    """Base of every part of the spec: camelCase in YAML, unknown fields refused, immutable."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
+
+
+class Algorithm(Section):
+    name: str
+    preset: str | None = None
+    config: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+
+
+class Trainable(Section):
+    function: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    config: dict[str, Any] = {}
+
+
+class Resources(Section):
+    """The request of an entrypoint run."""
+
+    cpus: float = Field(gt=0)
+    memory: Bytes | None = None
+    gpus: float = Field(default=0, ge=0)
+
+
+class Wrapper(Section):
+    name: str = Field(min_length=1)
+    config: dict[str, Any] = {}
+
+
+class Environment(Section):
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./:-]*$")
+    config: dict[str, Any] = {}
+    wrappers: list[Wrapper] = []
+
+
+class Sampling(Section):
+    mode: Literal["Synchronous", "Asynchronous"] | None = None
+    env_runners: int = Field(default=1, ge=0)
+    envs_per_runner: int | None = Field(default=None, ge=1)
+    cpus_per_env_runner: float = Field(default=1, ge=0)
+    memory_per_env_runner: Bytes | None = None
+    episodes_per_update: int | None = Field(default=None, ge=1)
+    max_policy_lag: int | None = Field(default=None, ge=0)
+
+
+class Learner(Section):
+    implementation: Literal["Auto", "RLlib"] = "Auto"
+    count: int = Field(default=0, ge=0)
+    cpus: float = Field(default=1, ge=0)
+    gpus: float = Field(default=0, ge=0)
+
+
+class MetricStop(Section):
+    metric: str = Field(min_length=1)
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+class Stop(Section):
+    """Any of these ends the run."""
+
+    iterations: int | None = Field(default=None, ge=1)
+    episodes: int | None = Field(default=None, ge=1)
+    env_steps: int | None = Field(default=None, ge=1)
+    duration: Seconds | None = None
+    metrics: list[MetricStop] = Field(default=[], min_length=1)
+
+
+class Evaluation(Section):
+    every_iterations: int = Field(default=1, ge=1)
+    episodes: int = Field(default=10, ge=1)
+    explore: bool = False
+    environment_config: dict[str, Any] = {}
+
+
+class Test(Section):
+    """Once, at the end, on the best checkpoint."""
+
+    __test__ = False  # not a test class, whatever its name makes pytest think
+
+    episodes: int = Field(default=10, ge=1)
+    environment_config: dict[str, Any] = {}
+
+
+class EarlyStopping(Section):
+    metric: str = Field(min_length=1)
+    mode: Literal["max", "min"]
+    patience: int = Field(ge=1)
+    min_iterations: int = Field(default=0, ge=0)
+    min_delta: float = Field(default=0, ge=0)
+
+
+class Range(Section):
+    min: float
+    max: float
+
+
+class SearchParameter(Section):
+    path: str = Field(pattern=r"^[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*$")
+    grid: list[Any] | None = Field(default=None, min_length=1)
+    choice: list[Any] | None = Field(default=None, min_length=1)
+    uniform: Range | None = None
+    log_uniform: Range | None = None
+
+
+class TrialResources(Section):
+    cpu: float = Field(default=1, ge=0)
+    gpu: float = Field(default=0, ge=0)
+
+
+class Search(Section):
+    parameters: list[SearchParameter] = Field(min_length=1)
+    samples: int = Field(default=1, ge=1)
+    max_concurrent_trials: int = Field(default=1, ge=1)
+    resources_per_trial: TrialResources = TrialResources()
+    metric: str = Field(min_length=1)
+    mode: Literal["max", "min"]
+    best: Literal["Last", "BestEver"] = "BestEver"
+
+
+class Checkpoints(Section):
+    every_iterations: int = Field(default=10, ge=1)
+    keep: int = Field(default=3, ge=1)
+
+
+class VolumeClaim(Section):
+    claim_name: str = Field(min_length=1)
+    sub_path: str = ""
+
+
+class SecretReference(Section):
+    name: str = Field(min_length=1)
+
+
+class Storage(Section):
+    persistent_volume_claim: VolumeClaim | None = None
+    uri: str | None = None
+    secret_ref: SecretReference | None = None
+
+
+class Database(Section):
+    """The secret's key `url` holds the database's URL; the operator hands it to the driver, never to this file."""
+
+    secret_ref: SecretReference
+
+
+class Recording(Section):
+    """Without a database, a SQLite file in the run's storage."""
+
+    database: Database | None = None
+    steps: Literal["Off", "Sampled", "All"] = "Off"
+    sample_fraction: float = Field(default=0.1, gt=0, le=1)
+
+
+class Specification(Section):
+    """The spec of a TrainingRun. The last block is the operator's; a driver accepts it and does not read it."""
+
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    algorithm: Algorithm | None = None
+    trainable: Trainable | None = None
+    entrypoint: str | None = Field(default=None, min_length=1)
+    resources: Resources | None = None
+    environment: Environment | None = None
+    sampling: Sampling = Sampling()
+    learner: Learner = Learner()
+    stop: Stop = Stop()
+    evaluation: Evaluation | None = None
+    test: Test | None = None
+    early_stopping: EarlyStopping | None = None
+    search: Search | None = None
+    checkpoints: Checkpoints = Checkpoints()
+    storage: Storage | None = None
+    recording: Recording | None = None
+
+    image: Any = None
+    image_pull_policy: Any = None
+    image_pull_secrets: Any = None
+    ray_version: Any = None
+    cluster: Any = None
+    suspend: Any = None
+    backoff_limit: Any = None
+    active_deadline_seconds: Any = None
+    provisioning_deadline_seconds: Any = None
+    cluster_ttl_seconds_after_finished: Any = Field(default=None, alias="clusterTTLSecondsAfterFinished")
+    ttl_seconds_after_finished: Any = None
+
+    @property
+    def whole_episodes(self) -> bool:
+        """Whether PPO learns from whole episodes as they arrive; APPO and IMPALA are asynchronous in RLlib's way."""
+        return self.algorithm is not None and self.algorithm.name == "PPO" and self.sampling.mode == "Asynchronous"
+
+
+def parse(spec: dict[str, Any]) -> Specification:
+    """Validate `spec` (numbers already normalised by `trainyard.manifest`).
+
+    Raises:
+        InvalidConfiguration: with every fault, each naming its field from `spec` on.
+    """
+    faults: list[Fault] = []
+    parsed = None
+    try:
+        parsed = Specification.model_validate(spec)
+    except ValidationError as error:
+        faults += [_fault(spec, item) for item in error.errors(include_url=False)]
+    faults += _relations(spec)
+    if faults or parsed is None:
+        raise InvalidConfiguration(faults)
+    return parsed
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Return `did you mean X?`, or the known names when nothing is near."""
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if not matches:
+        folded = {item.lower(): item for item in known}
+        matches = [folded[found] for found in difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)]
+    return f"did you mean {matches[0]}?" if matches else f"use one of {', '.join(sorted(known))}"
+
+
+def _fault(spec: dict[str, Any], error: Any) -> Fault:
+    path = [part for part in error["loc"] if not (isinstance(part, str) and part.startswith(("function-", "union")))]
+    field = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            return Fault(field, "is not a field", nearest(str(path[-1]), _fields_at(list(path[:-1]))))
+        case "missing":
+            return Fault(field, "is required", "add it")
+        case "int_type":
+            return Fault(field, f"is {error['input']!r}", "write a whole number without quotes")
+        case "float_type":
+            return Fault(field, f"is {error['input']!r}", "write a number without quotes")
+        case "bool_type":
+            return Fault(field, f"is {error['input']!r}", "write true or false")
+        case "string_type":
+            return Fault(field, f"is {error['input']!r}", "write a string; quote it if YAML reads it as something else")
+        case "dict_type" | "model_type":
+            return Fault(field, f"is {error['input']!r}", "write a mapping (field: value)")
+        case "list_type":
+            return Fault(field, f"is {error['input']!r}", "write a list")
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            bound = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
+            ((key, limit),) = context.items()
+            return Fault(field, f"is {error['input']!r}", f"must be {bound[key]} {limit:g}")
+        case "literal_error":
+            return Fault(field, f"is {error['input']!r}", f"use {context['expected']}")
+        case "string_pattern_mismatch" if field.endswith("function"):
+            return Fault(field, f"is {error['input']!r}", "write package.module:function")
+        case "string_pattern_mismatch" if field == "spec.environment.name":
+            return Fault(field, f"is {error['input']!r}", "write a Gymnasium id, or a class as package.module:Class")
+        case "too_short" if isinstance(error["input"], list):
+            return Fault(field, "is empty", "remove it, or write one or more items")
+        case "value_error":
+            return Fault(field, f"is {error['input']!r}", str(context["error"]))
+        case _:
+            return Fault(field, f"is {error['input']!r}", error["msg"])
+
+
+def _fields_at(path: list[Any]) -> list[str]:
+    """Names of the fields that the section at `path` has."""
+    model: Any = Specification
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = next((item for item in model.model_fields.values() if item.alias == part), None)
+        model = _section_of(field.annotation) if field else None
+        if model is None:
+            return []
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _section_of(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for item in getattr(annotation, "__args__", ()) if (found := _section_of(item))), None)
+
+
+def _relations(spec: dict[str, Any]) -> list[Fault]:
+    """Faults between fields. Reads the raw mapping, so that they show beside the faults of single fields."""
+    workloads = [name for name in WORKLOADS if spec.get(name) is not None]
+    faults = []
+    if len(workloads) != 1:
+        found = f"has {' and '.join(workloads)}" if workloads else "has none of algorithm, trainable, entrypoint"
+        faults.append(Fault("spec", found, "set exactly one of algorithm, trainable, entrypoint"))
+    if "algorithm" in workloads:
+        faults += _algorithm_relations(spec)
+    if "entrypoint" in workloads and not spec.get("resources"):
+        faults.append(Fault("spec.resources", "is required with entrypoint", "say what it needs: {cpus: 2}"))
+    for section, (owners, remedy) in _OWNERS.items():
+        if spec.get(section) is not None and workloads and not set(workloads) & set(owners):
+            faults.append(Fault(f"spec.{section}", f"belongs to {' and '.join(owners)}", remedy))
+    if spec.get("search") and spec.get("earlyStopping"):
+        faults.append(Fault("spec.earlyStopping", "does not work under search", "end the trials with stop"))
+    if spec.get("search") and spec.get("recording") is not None:
+        faults.append(Fault("spec.recording", "does not work under search", "remove it: trials.csv has the trials"))
+    faults += _stop_relations(spec)
+    faults += _search_relations(spec)
+    storage = spec.get("storage")
+    if isinstance(storage, dict) and bool(storage.get("persistentVolumeClaim")) == bool(storage.get("uri")):
+        faults.append(Fault("spec.storage", "names no place or two", "set exactly one of persistentVolumeClaim, uri"))
+    return faults
+
+
+def _algorithm_relations(spec: dict[str, Any]) -> list[Fault]:
+    faults = []
+    algorithm = spec["algorithm"] if isinstance(spec["algorithm"], dict) else {}
+    name = algorithm.get("name")
+    if isinstance(name, str) and name not in ALGORITHMS:
+        remedy = _RETIRED_ALGORITHMS.get(name.upper().replace("_", "-")) or nearest(name, list(ALGORITHMS))
+        faults.append(Fault("spec.algorithm.name", f"is {name!r}", remedy))
+    if not spec.get("environment"):
+        faults.append(Fault("spec.environment", "is required with algorithm", "name one: {name: CartPole-v1}"))
+    if not spec.get("stop"):
+        faults.append(Fault("spec.stop", "is required with algorithm", "say when it ends: {iterations: 10}"))
+    preset = algorithm.get("preset")
+    if isinstance(preset, str) and name in ALGORITHMS and (found := presets.problem(preset, name)):
+        faults.append(Fault("spec.algorithm.preset", *found))
+    sampling = spec.get("sampling")
+    if isinstance(sampling, dict):
+        faults += _sampling_relations(name, sampling)
+    return faults
+
+
+def _sampling_relations(name: Any, sampling: dict[str, Any]) -> list[Fault]:
+    faults = []
+    mode, runners = sampling.get("mode"), sampling.get("envRunners")
+    if name in ALWAYS_ASYNCHRONOUS and runners == 0:
+        faults.append(
+            Fault("spec.sampling.envRunners", f"is 0, but {name} samples only in remote runners", "use 1 or more")
+        )
+    if name in ALWAYS_ASYNCHRONOUS and mode == "Synchronous":
+        faults.append(Fault("spec.sampling.mode", f"is Synchronous, but {name} is always asynchronous", "remove it"))
+    if mode == "Asynchronous" and name in ("DQN", "SAC"):
+        faults.append(Fault("spec.sampling.mode", f"is Asynchronous, which {name} cannot do", "use PPO, or remove it"))
+    if mode == "Asynchronous" and name == "PPO" and runners == 0:
+        faults.append(Fault("spec.sampling.envRunners", "is 0, but episodes come from runners", "use 1 or more"))
+    for field in ("episodesPerUpdate", "maxPolicyLag"):
+        if sampling.get(field) is not None and not (mode == "Asynchronous" and name == "PPO"):
+            remedy = "set mode: Asynchronous" if name == "PPO" else "use PPO with mode: Asynchronous, or remove it"
+            faults.append(Fault(f"spec.sampling.{field}", "needs whole-episode collection", remedy))
+    return faults
+
+
+def _stop_relations(spec: dict[str, Any]) -> list[Fault]:
+    stop = spec.get("stop")
+    metrics = stop.get("metrics") if isinstance(stop, dict) else None
+    faults = []
+    seen: set[str] = set()
+    for index, rule in enumerate(metrics if isinstance(metrics, list) else []):
+        if not isinstance(rule, dict):
+            continue
+        field = f"spec.stop.metrics[{index}]"
+        if ("atLeast" in rule) == ("atMost" in rule):
+            faults.append(Fault(field, "needs one bound", "set exactly one of atLeast, atMost"))
+        if (metric := str(rule.get("metric"))) in seen:
+            faults.append(Fault(f"{field}.metric", f"{metric!r} is given twice", "keep one"))
+        seen.add(metric)
+    return faults
+
+
+def _search_relations(spec: dict[str, Any]) -> list[Fault]:
+    search = spec.get("search")
+    parameters = search.get("parameters") if isinstance(search, dict) else None
+    faults = []
+    seen: set[str] = set()
+    roots = _SEARCHABLE["trainable" if spec.get("trainable") else "algorithm"]
+    for index, parameter in enumerate(parameters if isinstance(parameters, list) else []):
+        if not isinstance(parameter, dict):
+            continue
+        field = f"spec.search.parameters[{index}]"
+        kinds = [kind for kind in ("grid", "choice", "uniform", "logUniform") if parameter.get(kind) is not None]
+        if len(kinds) != 1:
+            faults.append(Fault(field, f"has {' and '.join(kinds) or 'no values'}",
+                                "set exactly one of grid, choice, uniform, logUniform"))  # fmt: skip
+        path = str(parameter.get("path", ""))
+        if path and not path.startswith(roots):
+            faults.append(Fault(f"{field}.path", f"is {path!r}", f"begin it with {' or '.join(roots)}"))
+        if path in seen:
+            faults.append(Fault(f"{field}.path", f"{path!r} is given twice", "keep one"))
+        seen.add(path)
+        faults += _range_faults(field, parameter)
+    return faults
+
+
+def _range_faults(field: str, parameter: dict[str, Any]) -> list[Fault]:
+    faults = []
+    for kind in ("uniform", "logUniform"):
+        bounds = parameter.get(kind)
+        if not isinstance(bounds, dict):
+            continue
+        low, high = bounds.get("min"), bounds.get("max")
+        if not isinstance(low, int | float) or not isinstance(high, int | float):
+            continue
+        if low >= high:
+            faults.append(Fault(f"{field}.{kind}", f"min {low:g} is not below max {high:g}", "swap or widen them"))
+        if kind == "logUniform" and low <= 0:
+            faults.append(Fault(f"{field}.logUniform.min", f"is {low:g}", "a logarithm needs more than 0"))
+    return faults

@@ -1,0 +1,162 @@
+"""The folder that a run writes: a directory of this machine or a place behind a pyarrow filesystem.
+
+Layout below it: checkpoints/<iteration>/, checkpoints/best/, progress.csv, trials.csv, trials/, tensorboard/,
+summary.json, run.json, report/, report.html.
+"""
+
+import posixpath
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow import fs
+
+from trainyard.errors import StorageNotWritable
+
+MOUNT = Path("/trainyard/storage")
+EPHEMERAL = Path("/tmp/trainyard")
+
+
+@dataclass(frozen=True)
+class RunStorage:
+    """One run's folder. `kept` is false when it is lost with the cluster.
+
+    Programs that need real files (RLlib, TensorBoard, SQLite) work below `local`; for a remote filesystem that is a
+    scratch directory, and `publish` copies what should outlive the run.
+    """
+
+    filesystem: fs.FileSystem
+    path: str
+    local: Path
+    uri: str
+    kept: bool
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def read_text(self, name: str) -> str | None:
+        """Return the file's text, or None when there is no such file."""
+        path = self._join(name)
+        if self.filesystem.get_file_info(path).type != fs.FileType.File:
+            return None
+        with self.filesystem.open_input_stream(path) as stream:
+            return stream.read().decode()
+
+    def write_text(self, name: str, text: str) -> None:
+        path = self._join(name)
+        self.filesystem.create_dir(posixpath.dirname(path), recursive=True)
+        with self.filesystem.open_output_stream(path) as stream:
+            stream.write(text.encode())
+
+    def keep_text(self, name: str, text: str) -> None:
+        """Write the file below `local` and, where the filesystem is remote, there."""
+        target = self.local / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        self.publish(name)
+
+    def list_folders(self, name: str) -> list[str]:
+        """Names of the folders below `name`; none when it does not exist."""
+        selector = fs.FileSelector(self._join(name), allow_not_found=True)
+        return [
+            info.base_name for info in self.filesystem.get_file_info(selector) if info.type == fs.FileType.Directory
+        ]
+
+    def upload(self, source: Path, name: str) -> None:
+        """Copy a local file or folder to `name`; what was there is replaced."""
+        target = self._join(name)
+        if self.is_local and Path(target) == source:
+            return
+        if source.is_file():
+            self.filesystem.create_dir(posixpath.dirname(target), recursive=True)
+            fs.copy_files(str(source), target, destination_filesystem=self.filesystem)
+            return
+        self.delete(name)
+        # copy_files makes no folders on a local target.
+        for folder in [source, *(path for path in source.rglob("*") if path.is_dir())]:
+            relative = folder.relative_to(source).as_posix()
+            self.filesystem.create_dir(posixpath.normpath(posixpath.join(target, relative)), recursive=True)
+        fs.copy_files(str(source), target, destination_filesystem=self.filesystem)
+
+    def download(self, name: str) -> Path:
+        """Return a local folder with the content of the folder `name`."""
+        if self.is_local:
+            return Path(self._join(name))
+        target = self.local / "downloads" / name
+        shutil.rmtree(target, ignore_errors=True)
+        source = self._join(name)
+        selector = fs.FileSelector(source, recursive=True)
+        target.mkdir(parents=True)
+        for info in self.filesystem.get_file_info(selector):
+            if info.type == fs.FileType.Directory:
+                (target / posixpath.relpath(info.path, source)).mkdir(parents=True, exist_ok=True)
+        fs.copy_files(source, str(target), source_filesystem=self.filesystem)
+        return target
+
+    def delete(self, name: str) -> None:
+        """Remove the folder `name` and all below it; nothing happens when it does not exist."""
+        if self.filesystem.get_file_info(self._join(name)).type == fs.FileType.Directory:
+            self.filesystem.delete_dir(self._join(name))
+
+    def publish(self, *names: str) -> None:
+        """Copy local files or folders to the remote filesystem; nothing to do for a local one."""
+        for name in names:
+            if not self.is_local and (self.local / name).exists():
+                self.upload(self.local / name, name)
+
+    def uri_of(self, name: str) -> str:
+        return posixpath.join(self.uri, name)
+
+    def _join(self, name: str) -> str:
+        return posixpath.normpath(posixpath.join(self.path, name))
+
+
+def at_directory(directory: Path, *, kept: bool = True) -> RunStorage:
+    """Storage in a directory of this machine, made when it is missing and tried with one write.
+
+    Raises:
+        StorageNotWritable: with the operating system's reason.
+    """
+    directory = directory.absolute()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _try_write(fs.LocalFileSystem(), str(directory))
+    except OSError as error:
+        raise StorageNotWritable(
+            f"spec.storage: {directory} cannot be written ({error.strerror or error}); "
+            "check the volume's permissions (the image runs as a non-root user: set fsGroup) and its free space"
+        ) from error
+    return RunStorage(fs.LocalFileSystem(), str(directory), directory, directory.as_uri(), kept)
+
+
+def at_uri(uri: str, folder: str) -> RunStorage:
+    """Storage in `folder` below a pyarrow filesystem URI (`s3://bucket/prefix`, `gs://...`, `file:///...`).
+
+    Raises:
+        StorageNotWritable: the URI is not understood, or the place cannot be written.
+    """
+    try:
+        filesystem, root = fs.FileSystem.from_uri(uri)
+    except (OSError, ValueError) as error:
+        raise StorageNotWritable(f"spec.storage.uri: {uri} is not a usable filesystem URI ({error})") from error
+    path = posixpath.join(root, folder)
+    if isinstance(filesystem, fs.LocalFileSystem):
+        return at_directory(Path(path))
+    try:
+        filesystem.create_dir(path, recursive=True)
+        _try_write(filesystem, path)
+    except OSError as error:
+        raise StorageNotWritable(
+            f"spec.storage.uri: {uri} cannot be written ({error}); check the credentials in spec.storage.secretRef"
+        ) from error
+    scratch = Path(tempfile.mkdtemp(prefix="trainyard-"))
+    return RunStorage(filesystem, path, scratch, posixpath.join(uri, folder), True)
+
+
+def _try_write(filesystem: fs.FileSystem, path: str) -> None:
+    probe = posixpath.join(path, ".trainyard-write-test")
+    with filesystem.open_output_stream(probe) as stream:
+        stream.write(b"ok")
+    filesystem.delete_file(probe)

@@ -1,0 +1,73 @@
+"""A team's own training function, unchanged: Tune's function API, generators that `yield` metrics included."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trainyard.errors import InvalidConfiguration
+from trainyard.specification import nearest
+
+FIELD = "spec.trainable.function"
+
+Function = Callable[[dict[str, Any]], Any]
+
+
+def load(path: str) -> Function:
+    """Import `module:name`.
+
+    Raises:
+        InvalidConfiguration: there is no such module or name, or it is not a function of one argument.
+    """
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InvalidConfiguration.of(
+            FIELD, f"{module_name} cannot be imported ({error})", "put it into the image, or its folder on PYTHONPATH"
+        ) from error
+    function = getattr(module, name, None)
+    if function is None:
+        functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise InvalidConfiguration.of(FIELD, f"{module_name} has no {name}", nearest(name, functions))
+    if not callable(function):
+        raise InvalidConfiguration.of(FIELD, f"{path} is a {type(function).__name__}", "name a function")
+    try:
+        inspect.signature(function).bind({})
+    except TypeError as error:
+        raise InvalidConfiguration.of(
+            FIELD, f"{path} cannot be called with one argument ({error})", "take the configuration as the only argument"
+        ) from error
+    return function
+
+
+def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of the nested mapping `config` with `values` set, each by its dotted path."""
+    copy = dict(config)
+    for path, value in values.items():
+        first, _, rest = path.partition(".")
+        if rest:
+            inner = copy.get(first)
+            copy[first] = with_values(inner if isinstance(inner, Mapping) else {}, {rest: value})
+        else:
+            copy[first] = value
+    return copy
+
+
+def iterations_of(function: Function, config: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
+    """Call `function`; pass on what it yields or returns. What it reports itself goes to Tune directly."""
+    output = function(config)
+    if inspect.isgenerator(output):
+        for metrics in output:
+            report(as_metrics(metrics))
+    elif output is not None:
+        report(as_metrics(output))
+
+
+def as_metrics(output: Any) -> dict[str, Any]:
+    """What a trainable yielded or returned as a dictionary; a number alone is called `value`."""
+    if isinstance(output, Mapping):
+        return dict(output)
+    if isinstance(output, int | float):
+        return {"value": output}
+    raise TypeError(f"the trainable gave {type(output).__name__}; yield or return a dictionary of metrics or a number")

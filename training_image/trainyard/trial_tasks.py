@@ -1,0 +1,96 @@
+"""Trials of generator functions as plain Ray tasks.
+
+A function that only yields needs nothing of Tune: importing it takes every process seconds, more than a short trial.
+Ray gives a finished trial's process to the next one by itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from trainyard.metrics import finite
+from trainyard.specification import Specification, Stop, TrialResources
+from trainyard.stopping import Counters, stop_reason
+from trainyard.trainables import Function, as_metrics, load
+from trainyard.trials import TrialTable
+
+STARTED = "started"
+RESULT = "result"
+# Modules whose presence says that the function may want a Tune session (tune.report, tune.get_checkpoint, ...).
+_TUNE_MODULES = ("ray.tune", "ray.train")
+
+
+def suits(function: Function) -> bool:
+    """Whether `function` can run without Tune: a generator, and nothing that it imports has imported Tune."""
+    return inspect.isgeneratorfunction(function) and not any(name in sys.modules for name in _TUNE_MODULES)
+
+
+def run_trials(
+    specifications: list[Specification],
+    resources: TrialResources,
+    concurrent: int,
+    table: TrialTable,
+    refresh: Callable[..., None],
+) -> None:
+    """Run a trial for each of `specifications`, never more than `concurrent` at a time, and keep the table."""
+    import ray
+
+    start = ray.remote(
+        num_cpus=resources.cpu,
+        num_gpus=resources.gpu,
+        max_retries=0,
+        num_returns="streaming",
+        scheduling_strategy="SPREAD",
+    )(play)
+    waiting = deque(enumerate(specifications))
+    running: dict[Any, int] = {}
+    while waiting or running:
+        while waiting and len(running) < concurrent:
+            index, specification = waiting.popleft()
+            trainable = specification.trainable
+            assert trainable is not None
+            running[start.remote(trainable.function, trainable.config, specification.stop)] = index
+        ready, _ = ray.wait(list(running), num_returns=1)
+        for stream in ready:
+            if _take(ray, stream, running[stream], table, refresh):
+                del running[stream]
+
+
+def _take(ray: Any, stream: Any, index: int, table: TrialTable, refresh: Callable[..., None]) -> bool:
+    """Take the next item of a trial; return whether it was its last."""
+    try:
+        kind, value = ray.get(next(stream))
+    except StopIteration:
+        table.finish(index)
+        refresh(changed_state=True)
+        return True
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None) or error
+        table.finish(index, f"{type(cause).__name__}: {cause}")
+        refresh(changed_state=True)
+        return True
+    if kind == STARTED:
+        table.start(index, value)
+    else:
+        table.report(index, value)
+    refresh(changed_state=kind == STARTED)
+    return False
+
+
+def play(function: str, config: dict[str, Any], stop: Stop) -> Iterator[tuple[str, Any]]:
+    """Where it runs, then every result; ends early when a result meets `stop`."""
+    yield STARTED, socket.gethostname()
+    started = time.monotonic()
+    generator = load(function)(config)
+    for iteration, output in enumerate(generator, start=1):
+        result = as_metrics(output)
+        yield RESULT, result
+        if stop_reason(stop, Counters(iteration=iteration, seconds=time.monotonic() - started), finite(result)):
+            generator.close()
+            return

@@ -1,0 +1,70 @@
+"""The three kinds of work: an algorithm, a trainable, and either of them under a search."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from trainyard import summary
+from trainyard.analyst import Analyst
+from trainyard.callbacks import Callback
+from trainyard.curves import Curves
+from trainyard.progress_reporter import ProgressReporter
+from trainyard.recording.callback import Recording
+from trainyard.reports import build as report
+from trainyard.reports.records import ReportRecords
+from trainyard.terminal import IterationLines
+
+if TYPE_CHECKING:
+    from trainyard.launch import Started
+
+
+def run(started: Started) -> dict[str, Any]:
+    """Do the work on the connected Ray; return the summary."""
+    specification = started.specification
+    if specification.search is not None or specification.trainable is not None:
+        from trainyard import search
+
+        return search.run(started)
+    if specification.entrypoint is not None:
+        return _run_program(started, specification.entrypoint)
+    return _train(started)
+
+
+def callbacks_of(started: Started) -> list[Callback]:
+    """What watches an algorithm run."""
+    # After the analyst, whose findings it writes down.
+    records = ReportRecords(partial(report.tell_failure, started))
+    recording = [Recording()] if started.specification.recording is not None else []
+    return [
+        ProgressReporter(started.progress),
+        IterationLines(started.console),
+        Curves(),
+        Analyst(),
+        *recording,
+        records,
+    ]
+
+
+def _run_program(started: Started, command: str) -> dict[str, Any]:
+    import ray
+
+    from trainyard import entrypoint
+
+    last = entrypoint.run_here(command, ray.get_runtime_context().gcs_address, started.progress.file)
+    return last.get("summary", {})
+
+
+def _train(started: Started) -> dict[str, Any]:
+    from trainyard import driver
+
+    run = started.run()
+    try:
+        outcome = driver.train(run, callbacks_of(started))
+    except Exception:
+        report.after_run(started)
+        raise
+    result = summary.of_training(run, outcome)
+    summary.write(run, result)
+    report.after_run(started)
+    return result
