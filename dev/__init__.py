@@ -1,0 +1,1 @@
+"""What developers run and users never install: the local cluster and its pinned tools."""

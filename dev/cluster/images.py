@@ -1,0 +1,215 @@
+"""The two images: named by their content, built by docker buildx or by buildah from the one Dockerfile."""
+
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dev.cluster import paths
+from dev.cluster.commands import run
+from dev.cluster.errors import MissingPrerequisite
+from dev.cluster.locks import exclusive
+from dev.cluster.steps import STEPS
+
+OPERATOR = "operator"
+TRAINING = "training"
+CODE = {OPERATOR: Path("operator/trainyard_operator"), TRAINING: Path("training_image/trainyard")}
+"""Target of the Dockerfile -> the code folder that it copies."""
+
+COMMON_INPUTS = (".dockerignore", "Dockerfile", "pyproject.toml", "constraints.txt", "dev/image/requirements.py")
+CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+ZSTD = ("--compression-format", "zstd", "--compression-level", "1")
+
+
+@dataclass(frozen=True)
+class Images:
+    """The references that the cluster pulls."""
+
+    operator: str
+    training: str
+
+    def all(self) -> tuple[str, str]:
+        return (self.operator, self.training)
+
+
+class Builder(Protocol):
+    """A program that builds and pushes images."""
+
+    def build(self, target: str, reference: str) -> None: ...
+
+    def push(self, reference: str) -> None: ...
+
+
+def content_tag(root: Path, files: Iterable[Path]) -> str:
+    """Twelve hexadecimal digits of the files' names and contents, in any order; a missing file counts as empty."""
+    digest = hashlib.sha256()
+    for file in sorted(set(files)):
+        content = (root / file).read_bytes() if (root / file).exists() else b""
+        for part in (file.as_posix().encode(), content):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:12]
+
+
+def inputs(target: str, root: Path = paths.REPOSITORY) -> list[Path]:
+    """Every file that goes into the image of `target`, relative to the repository."""
+    code = (path.relative_to(root) for path in (root / CODE[target]).rglob("*") if path.is_file())
+    return [*map(Path, COMMON_INPUTS), *(path for path in code if "__pycache__" not in path.parts)]
+
+
+def references(prefix: str) -> Images:
+    """What the images of the working tree are called below `prefix` (a registry, or a name)."""
+    names = {target: f"{prefix}trainyard-{target}:{content_tag(paths.REPOSITORY, inputs(target))}" for target in CODE}
+    return Images(operator=names[OPERATOR], training=names[TRAINING])
+
+
+@dataclass(frozen=True)
+class Buildah:
+    """buildah with a store of its own in the cache; the base image comes from this machine's Debian mirror."""
+
+    BASE = "localhost/trainyard-base"
+
+    def build(self, target: str, reference: str) -> None:
+        self._bud(target, reference)
+
+    def push(self, reference: str) -> None:
+        name = reference.partition("/")[2]
+        run(
+            [*self._buildah(), "push", "--tls-verify=false", "--format=oci", *ZSTD, reference, f"docker://{reference}"],
+            log=paths.cache() / "logs" / f"push-{name.partition(':')[0]}.log",
+        )
+
+    def base_reference(self, registry: str) -> str:
+        """What the base image is called in the registry; the sandbox of every pod runs it."""
+        return f"{registry}/trainyard-base:{self._suite()}"
+
+    def push_base(self, registry: str) -> None:
+        """Make the base image where there is none and push it (nothing moves when it is there already)."""
+        self._tag(self.base(), self.base_reference(registry))
+        self.push(self.base_reference(registry))
+
+    def base(self) -> str:
+        """The base image, made once with debootstrap."""
+        reference = f"{self.BASE}:{self._suite()}"
+        with exclusive(paths.cache() / "locks" / "base-image.lock"):
+            if not self._exists(reference):
+                self._make_base(reference)
+        return reference
+
+    def dependencies(self, target: str, registry: str) -> str:
+        """Build (or find cached) the large layer below the code, which depends on pyproject.toml's extras alone.
+
+        Returns its reference in the registry, named by the image's id; it is not pushed.
+        """
+        local = f"localhost/trainyard-{target}-dependencies:latest"
+        with STEPS.step(f"image layer of the {target} dependencies (cached while pyproject's extras stay)"):
+            self._bud(f"{target}-dependencies", local)
+        image_id = run([*self._buildah(), "images", "--quiet", "--no-trunc", local]).strip().removeprefix("sha256:")
+        reference = f"{registry}/trainyard-{target}-dependencies:{image_id[:12]}"
+        self._tag(local, reference)
+        return reference
+
+    def release(self) -> None:
+        """Remove working containers that an interrupted build has left mounted; images and cached layers stay."""
+        with exclusive(paths.cache() / "locks" / "image-build.lock"):
+            run([*self._buildah(), "rm", "--all"])
+
+    def _bud(self, target: str, reference: str) -> None:
+        base = self.base()
+        index = os.environ.get("TORCH_INDEX")
+        with exclusive(paths.cache() / "locks" / "image-build.lock"):
+            run(
+                [
+                    *self._buildah(),
+                    "bud",
+                    "--isolation=chroot",
+                    "--layers",
+                    f"--target={target}",
+                    f"--build-arg=BASE_IMAGE={base}",
+                    *([f"--build-arg=TORCH_INDEX={index}"] if index else []),
+                    *([f"--volume={CA_BUNDLE}:{CA_BUNDLE}:ro"] if CA_BUNDLE.exists() else []),
+                    f"--tag={reference}",
+                    paths.REPOSITORY,
+                ],
+                log=paths.cache() / "logs" / f"image-{target}.log",
+            )
+
+    def _make_base(self, reference: str) -> None:
+        suite = self._suite()
+        packages = "ca-certificates,python3,python3-pip,python3-venv,tini,procps"
+        paths.cache().mkdir(parents=True, exist_ok=True)
+        with (
+            STEPS.step(f"making the images' base from Debian packages ({suite}, once)"),
+            tempfile.TemporaryDirectory(dir=paths.cache()) as folder,
+        ):
+            root = Path(folder) / "root"
+            run(
+                ["debootstrap", "--variant=minbase", f"--include={packages}", suite, root, debian_mirror(suite)],
+                log=paths.cache() / "logs" / "debootstrap.log",
+            )
+            for leftover in ("var/cache/apt/archives", "var/lib/apt/lists"):
+                shutil.rmtree(root / leftover)
+                (root / leftover).mkdir()
+            archive = Path(folder) / "root.tar"
+            run(["tar", "--directory", root, "--create", "--file", archive, "."])
+            self._commit(archive, reference)
+
+    def _commit(self, archive: Path, reference: str) -> None:
+        container = run([*self._buildah(), "from", "scratch"]).strip()
+        run([*self._buildah(), "add", "--quiet", container, archive, "/"])
+        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        run([*self._buildah(), "config", "--cmd", '["sleep","infinity"]', "--env", path, container])
+        run([*self._buildah(), "commit", "--quiet", "--rm", container, reference])
+
+    def _tag(self, image: str, reference: str) -> None:
+        run([*self._buildah(), "tag", image, reference])
+
+    def _exists(self, reference: str) -> bool:
+        return bool(run([*self._buildah(), "images", "--quiet", "--filter", f"reference={reference}"]).strip())
+
+    @staticmethod
+    def _buildah() -> list[str]:
+        folder = paths.cache() / "containers"
+        return ["buildah", f"--root={folder / 'storage'}", f"--runroot={folder / 'run'}", "--storage-driver=overlay"]
+
+    @staticmethod
+    def _suite() -> str:
+        return platform.freedesktop_os_release().get("VERSION_CODENAME", "bookworm")
+
+
+@dataclass(frozen=True)
+class Docker:
+    """docker buildx; images land in Docker's own store."""
+
+    def build(self, target: str, reference: str) -> None:
+        index = os.environ.get("TORCH_INDEX")
+        run(
+            [
+                "docker",
+                "buildx",
+                "build",
+                "--load",
+                f"--target={target}",
+                *([f"--build-arg=TORCH_INDEX={index}"] if index else []),
+                f"--tag={reference}",
+                paths.REPOSITORY,
+            ],
+            log=paths.cache() / "logs" / f"image-{target}.log",
+        )
+
+    def push(self, reference: str) -> None:
+        run(["docker", "push", reference])
+
+
+def debian_mirror(suite: str) -> str:
+    """The package mirror that apt on this machine uses for `suite`."""
+    form = "$(SITE) $(RELEASE)"
+    for line in run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"]).splitlines():
+        site, _, release = line.partition(" ")
+        if release == suite:
+            return site
+    raise MissingPrerequisite(f"apt has no package source for {suite}: add one to /etc/apt/sources.list")
