@@ -1,0 +1,127 @@
+"""The clean-up on a real Ray with two nodes (of this machine)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from trainyard.cleanup import RayTrainingCleanup, session_folder
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def connected(cluster):
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+TIME = "2026-01-01_00-00-00"
+
+
+def artifacts():
+    """Tune's folders of an experiment, on each node."""
+    return [session_folder(node) / "artifacts" / TIME / "experiment" for node in ray.nodes()]
+
+
+def leave_behind(cleanup):
+    (cleanup.folder / "scratch").write_bytes(b"x" * 100)
+    for folder in artifacts():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "trial").write_bytes(b"x" * 10)
+
+
+def test_tune_keeps_the_files_of_trials_where_the_clean_up_looks(tmp_path):
+    from ray import tune
+
+    def trial(config):
+        tune.report({"score": 1, "directory": os.getcwd()})
+
+    tuner = tune.Tuner(trial, run_config=tune.RunConfig(storage_path=str(tmp_path), name="experiment", verbose=0))
+    with RayTrainingCleanup() as cleanup:
+        (result,) = tuner.fit()
+        trial_folder = Path(result.metrics["directory"])
+        assert any(session_folder(node) / "artifacts" in trial_folder.parents for node in ray.nodes())
+        assert trial_folder.exists()
+    assert not trial_folder.exists()
+    assert cleanup.report.errors == ()
+    # The results that were asked for stay.
+    assert list((tmp_path / "experiment").glob("*/result.json"))
+
+
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_success_errors_and_interruptions_all_clean_up(error):
+    def training():
+        with RayTrainingCleanup() as cleanup:
+            made.append(cleanup)
+            leave_behind(cleanup)
+            if error is not None:
+                raise error("in the middle")
+
+    made = []
+    if error is None:
+        training()
+    else:
+        with pytest.raises(error):
+            training()
+    (cleanup,) = made
+    assert not cleanup.folder.exists()
+    assert not any(folder.exists() for folder in artifacts())
+    # both nodes are this machine, and the first to come finds the files
+    assert cleanup.report.bytes >= 110
+    assert len(cleanup.report.nodes) == 2
+    assert cleanup.report.errors == ()
+
+
+def test_a_dry_run_tells_the_bytes_and_keeps_the_files():
+    with RayTrainingCleanup(dry_run=True) as cleanup:
+        leave_behind(cleanup)
+    assert cleanup.folder.exists()
+    assert cleanup.report.bytes >= 110
+    with RayTrainingCleanup():
+        pass
+    assert cleanup.folder.exists(), "another run's folder was removed"
+    assert all(folder.exists() for folder in artifacts()), "another run's trials were removed"
+
+
+def test_a_listed_server_that_is_no_node_is_reported_and_the_others_are_cleaned():
+    address = ray.nodes()[0]["NodeManagerAddress"]
+    with RayTrainingCleanup(cleanup_servers=[address, "10.255.255.1"]) as cleanup:
+        leave_behind(cleanup)
+    assert not cleanup.folder.exists()
+    assert any(error.startswith("10.255.255.1: is no alive node") for error in cleanup.report.errors)
+
+
+def test_without_a_connected_ray_every_process_of_the_job_uses_the_runs_folder(cluster):
+    program = """
+import json, tempfile, ray
+from trainyard.cleanup import RayTrainingCleanup
+
+with RayTrainingCleanup() as cleanup:
+    @ray.remote
+    def where():
+        import tempfile
+        open(tempfile.mkstemp()[1], "w").write("x" * 500)
+        return tempfile.gettempdir()
+    folder = ray.get(where.remote())
+found = {"same": folder == str(cleanup.folder), "exists": cleanup.folder.exists(), "bytes": cleanup.report.bytes}
+print(json.dumps(found))
+"""
+    environment = os.environ | {"RAY_ADDRESS": cluster.address}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    assert found["same"]
+    assert not found["exists"]
+    assert found["bytes"] >= 500

@@ -1,0 +1,180 @@
+"""The driver loop on real Ray: all algorithms, evaluation, stopping, checkpoints, resuming, broken environments."""
+
+import csv
+import io
+import math
+import time
+
+import pytest
+
+from trainyard.callbacks import Callback
+from trainyard.curves import Curves
+from trainyard.driver import train
+from trainyard.manifest import normalise_numbers
+from trainyard.run import Identity, Run
+from trainyard.specification import parse
+from trainyard.storage import at_directory
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+SMALL = {"fcnet_hiddens": [16]}
+PPO = {"train_batch_size_per_learner": 200, "minibatch_size": 100, "num_epochs": 1}
+OFF_POLICY = {"num_steps_sampled_before_learning_starts": 50, "train_batch_size_per_learner": 16}
+CONFIGS = {
+    "PPO": PPO,
+    "APPO": {"train_batch_size_per_learner": 200},
+    "IMPALA": {"train_batch_size_per_learner": 200},
+    "DQN": OFF_POLICY,
+    "SAC": OFF_POLICY,
+}
+
+
+class Watch(Callback):
+    def __init__(self):
+        self.iterations, self.evaluations, self.checkpoints, self.outcome = [], [], [], None
+        self.started = math.inf
+
+    def on_run_start(self, run):
+        self.started = time.monotonic()
+
+    def on_iteration(self, run, iteration):
+        self.iterations.append(iteration)
+
+    def on_evaluation(self, run, evaluation):
+        self.evaluations.append(evaluation)
+
+    def on_checkpoint(self, run, checkpoint):
+        self.checkpoints.append(checkpoint)
+
+    def on_run_end(self, run, outcome):
+        self.outcome = outcome
+
+
+def make_run(folder, algorithm="PPO", environment="CartPole-v1", config=None, **sections):
+    spec = {
+        "seed": 7,
+        "algorithm": {"name": algorithm, "config": CONFIGS[algorithm] | (config or {}), "model": SMALL},
+        "environment": {"name": environment} if isinstance(environment, str) else environment,
+        "stop": {"iterations": 2},
+    } | sections
+    return Run(Identity("test"), parse(normalise_numbers(spec)), {"spec": spec}, at_directory(folder))
+
+
+def play(folder, *more, **settings):
+    watch = Watch()
+    run = make_run(folder, **settings)
+    outcome = train(run, [watch, *more])
+    return run, watch, outcome
+
+
+def returns(watch):
+    return [iteration.metrics["train/return_mean"] for iteration in watch.iterations]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "environment", "steps", "runners"),
+    [
+        ("PPO", "CartPole-v1", 1200, 2),
+        ("APPO", "CartPole-v1", 1200, 1),
+        ("IMPALA", "CartPole-v1", 1200, 1),
+        # One update per step, and with a remote runner one call per step.
+        ("DQN", "CartPole-v1", 200, 0),
+        ("SAC", {"name": "environments:Continuous"}, 200, 0),
+    ],
+)
+def test_an_algorithm_trains_and_reports_under_the_same_names(tmp_path, algorithm, environment, steps, runners):
+    run, watch, outcome = play(
+        tmp_path,
+        algorithm=algorithm,
+        environment=environment,
+        sampling={"envRunners": runners},
+        stop={"envSteps": steps},
+    )
+    assert outcome.reason.endswith(f"of {steps} envSteps")
+    assert outcome.error is None
+    last = watch.iterations[-1].metrics
+    assert last["time/env_steps"] == run.counters.env_steps >= steps
+    assert last["train/episodes"] == sum(len(iteration.episodes) for iteration in watch.iterations) > 0
+    assert last["train/return_min"] <= last["train/return_mean"] <= last["train/return_max"]
+    assert last["perf/env_steps_per_s"] > 0
+    assert math.isfinite(run.metrics["train/loss"])
+    lengths = [episode["length"] for iteration in watch.iterations for episode in iteration.episodes]
+    # No step is counted twice or lost: what is missing is in episodes that have not finished.
+    assert sum(lengths) <= run.counters.env_steps
+
+
+def test_the_same_seed_and_one_runner_give_the_same_curve(tmp_path):
+    _, first, _ = play(tmp_path / "a", stop={"iterations": 3})
+    _, second, _ = play(tmp_path / "b", stop={"iterations": 3})
+    _, other, _ = play(tmp_path / "c", stop={"iterations": 3}, seed=8)
+    assert returns(first) == returns(second)
+    losses = [[iteration.metrics["train/loss"] for iteration in watch.iterations] for watch in (first, second)]
+    assert losses[0] == losses[1]
+    assert returns(first) != returns(other)
+
+
+def test_a_second_attempt_goes_on_from_the_latest_checkpoint(tmp_path):
+    early = {"metric": "train/return_mean", "mode": "max", "patience": 100}
+    settings = {"checkpoints": {"everyIterations": 2, "keep": 2}, "earlyStopping": early}
+    run, watch, _ = play(tmp_path, Curves(), stop={"iterations": 3}, **settings)
+    assert [(item.iteration, item.best) for item in watch.checkpoints if not item.best] == [(2, False), (3, False)]
+    again, resumed, _ = play(tmp_path, Curves(), stop={"iterations": 5}, **settings)
+    assert again.restored_iteration == 3
+    assert [iteration.number for iteration in resumed.iterations] == [4, 5]
+    assert resumed.iterations[0].metrics["time/env_steps"] == pytest.approx(run.counters.env_steps + 200, abs=20)
+    assert resumed.iterations[0].metrics["train/episodes"] >= run.counters.episodes
+    assert again.best is not None
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "progress.csv").read_text())))
+    assert [float(row["time/iteration"]) for row in rows] == [1, 2, 3, 4, 5]
+    assert sorted(again.storage.list_folders("checkpoints")) == ["4", "5", "best"]
+
+
+def test_evaluation_and_test_have_their_own_environments_and_names(tmp_path):
+    run, watch, _ = play(
+        tmp_path,
+        environment={"name": "environments:Constant", "config": {"length": 10}},
+        evaluation={"everyIterations": 2, "episodes": 3, "environmentConfig": {"length": 4}},
+        test={"episodes": 2, "environmentConfig": {"length": 7, "reward": 2}},
+        stop={"iterations": 3},
+    )
+    assert [(item.kind, item.iteration) for item in watch.evaluations] == [("validation", 2), ("test", 2)]
+    validation, test = watch.evaluations
+    assert validation.metrics["validation/return_mean"] == 4
+    assert validation.metrics["validation/sharpe"] == 0.5
+    assert "validation/not_a_number" not in validation.metrics
+    assert (test.metrics["test/return_mean"], test.metrics["test/episode_length_mean"]) == (14, 7)
+    assert run.metrics["train/return_mean"] == 10
+    assert (run.best.value, run.best.iteration) == (4, 2)
+    assert run.storage.read_text("checkpoints/best/trainyard.json") is not None
+
+
+def test_a_policy_is_evaluated_to_the_same_value_twice(tmp_path):
+    _, first, _ = play(tmp_path / "a", evaluation={"episodes": 3}, stop={"iterations": 2})
+    _, second, _ = play(tmp_path / "b", evaluation={"episodes": 3}, stop={"iterations": 2})
+    assert [item.metrics for item in first.evaluations] == [item.metrics for item in second.evaluations]
+
+
+def test_training_ends_early_when_validation_no_longer_improves(tmp_path):
+    _, watch, outcome = play(
+        tmp_path,
+        environment="environments:Constant",
+        evaluation={"episodes": 1},
+        earlyStopping={"metric": "validation/return_mean", "mode": "max", "patience": 2},
+        stop={"iterations": 30},
+    )
+    assert len(watch.iterations) == 3
+    assert outcome.reason.startswith("early stopping: validation/return_mean has not improved in 2 evaluations")
+
+
+@pytest.mark.parametrize(("algorithm", "runners"), [("PPO", 1), ("PPO", 0), ("IMPALA", 1), ("DQN", 1)])
+def test_an_environment_that_raises_fails_the_run_within_seconds(tmp_path, algorithm, runners):
+    watch = Watch()
+    run = make_run(
+        tmp_path, algorithm=algorithm, environment="environments:Broken",
+        sampling={"envRunners": runners}, stop={"iterations": 1000},
+    )  # fmt: skip
+    with pytest.raises(Exception, match="the simulator has no more fuel"):
+        train(run, [watch])
+    assert watch.outcome.error is not None
+    # RLlib's own default stalls for a minute after its start, and then again.
+    assert time.monotonic() - watch.started < 60

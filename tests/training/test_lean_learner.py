@@ -1,0 +1,287 @@
+"""The lean Learners compute what RLlib's Learners compute: same batches in, same losses and parameters out."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import ray
+import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.appo import APPOConfig
+from ray.rllib.algorithms.dqn import DQNConfig
+from ray.rllib.algorithms.impala import IMPALAConfig
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
+
+from trainyard.learners import LEAN_LEARNERS, choose_learner
+
+STEPS = {"num_env_steps_sampled_lifetime": 300}
+SMALL = DefaultModelConfig(fcnet_hiddens=[16, 16])
+
+
+@pytest.fixture(scope="module")
+def spaces() -> tuple[gym.Space, gym.Space]:
+    env = gym.make("CartPole-v1")
+    return env.observation_space, env.action_space
+
+
+def ppo(**training) -> PPOConfig:
+    return (
+        PPOConfig()
+        .environment("CartPole-v1")
+        .rl_module(model_config=SMALL)
+        .debugging(seed=7)
+        .training(lr=0.003, **training)
+    )
+
+
+def build(config: AlgorithmConfig, learner_class: type[Learner], spaces) -> TorchLearner:
+    config = config.copy(copy_frozen=False)
+    learner = learner_class(
+        config=config, module_spec=config.get_multi_rl_module_spec(spaces={"default_policy": spaces})
+    )
+    learner.build()
+    return learner
+
+
+def both(config: AlgorithmConfig, spaces) -> tuple[TorchLearner, TorchLearner]:
+    stock_class = config.learner_class
+    stock = build(config, stock_class, spaces)
+    lean = build(config, LEAN_LEARNERS[stock_class], spaces)
+    lean.module.set_state(stock.module.get_state())
+    return stock, lean
+
+
+def episodes_of(lengths: list[int], seed: int = 3, extra: dict | None = None) -> list[SingleAgentEpisode]:
+    """Episodes of random CartPole-like steps with everything a PPO update reads; the last one is cut, not over.
+
+    extra: further model outputs, the same at every step.
+    """
+    generator = np.random.default_rng(seed)
+    episodes = []
+    for number, length in enumerate(lengths):
+        logits = generator.normal(size=(length, 2)).astype(np.float32)
+        actions = generator.integers(0, 2, size=length)
+        log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        episodes.append(
+            SingleAgentEpisode(
+                observation_space=gym.spaces.Box(-10, 10, (4,), np.float32),
+                action_space=gym.spaces.Discrete(2),
+                observations=list(generator.normal(size=(length + 1, 4)).astype(np.float32)),
+                actions=list(actions),
+                rewards=list(generator.normal(size=length)),
+                terminated=number < len(lengths) - 1,
+                extra_model_outputs={
+                    "action_dist_inputs": list(logits),
+                    "action_logp": list(log_probabilities[np.arange(length), actions].astype(np.float32)),
+                    **{key: [value] * length for key, value in (extra or {}).items()},
+                },
+                len_lookback_buffer=0,
+            )
+        )
+    return episodes
+
+
+def update(learner: TorchLearner, episodes, *, seed: int = 11, **kwargs) -> dict:
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    return MetricsLogger.peek_results(
+        learner.update(episodes=copy.deepcopy(episodes), timesteps=dict(STEPS), **kwargs), compile=True
+    )
+
+
+def assert_same_parameters(stock: TorchLearner, lean: TorchLearner, tolerance: float = 2e-5) -> None:
+    expected = {k: v for m in stock.module.values() for k, v in m.state_dict().items()}
+    actual = {k: v for m in lean.module.values() for k, v in m.state_dict().items()}
+    assert expected.keys() == actual.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(
+            actual[name], tensor, rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def assert_same_results(expected: dict, actual: dict, path: str = "") -> None:
+    assert expected.keys() == actual.keys(), path
+    for key, value in expected.items():
+        where = f"{path}/{key}"
+        if key == "timers" or key.endswith(("timer", "throughput")):
+            continue
+        if isinstance(value, dict):
+            assert_same_results(value, actual[key], where)
+        else:
+            np.testing.assert_allclose(actual[key], value, rtol=2e-3, atol=2e-4, err_msg=where)
+
+
+@pytest.mark.parametrize(
+    ("training", "kwargs"),
+    [
+        pytest.param({}, {"num_epochs": 3, "minibatch_size": 64, "shuffle_batch_per_epoch": True}, id="shuffled"),
+        pytest.param({}, {"num_epochs": 2, "minibatch_size": 50}, id="in order"),
+        pytest.param({}, {"num_epochs": 2}, id="whole batch, two epochs"),
+        pytest.param({}, {}, id="whole batch, once"),
+        pytest.param({}, {"num_epochs": 2, "minibatch_size": 500}, id="minibatch larger than batch"),
+        pytest.param(
+            {"grad_clip": 0.5, "grad_clip_by": "global_norm", "entropy_coeff": 0.01},
+            {"num_epochs": 3, "minibatch_size": 64, "shuffle_batch_per_epoch": True},
+            id="clipped by global norm",
+        ),
+        pytest.param(
+            {"use_kl_loss": False, "vf_loss_coeff": 0.5, "lr": [[0, 0.01], [1000, 0.0001]]},
+            {"num_epochs": 2, "minibatch_size": 32, "shuffle_batch_per_epoch": True},
+            id="learning-rate schedule",
+        ),
+    ],
+)
+def test_ppo_ends_with_the_stock_learners_parameters_losses_and_results(training, kwargs, spaces):
+    training = dict(training)
+    config = ppo()
+    config.training(**training)
+    stock, lean = both(config, spaces)
+    episodes = episodes_of([40, 73, 11, 90])
+    for seed in (1, 2):
+        expected = update(stock, episodes, seed=seed, **kwargs)
+        actual = update(lean, episodes, seed=seed, **kwargs)
+        assert_same_results(expected, actual)
+        assert_same_parameters(stock, lean)
+    assert stock.curr_kl_coeffs_per_module["default_policy"] == lean.curr_kl_coeffs_per_module["default_policy"]
+
+
+def test_a_gradient_that_is_not_finite_is_treated_as_rllib_treats_it(spaces):
+    stock, lean = both(ppo(), spaces)
+    for learner in (stock, lean):
+        gradients = {p: torch.ones_like(p) for p in learner._params.values()}
+        first = next(iter(gradients))
+        gradients[first][..., 0] = float("nan")
+        learner.apply_gradients(gradients)
+    assert_same_parameters(stock, lean)
+    assert all(torch.isfinite(p).all() for p in lean._params.values())
+
+
+def test_a_stock_checkpoint_goes_on_in_a_lean_learner_and_back(spaces):
+    kwargs = {"num_epochs": 2, "minibatch_size": 64, "shuffle_batch_per_epoch": True}
+    episodes = episodes_of([60, 70])
+    before, lean = both(ppo(), spaces)
+    update(before, episodes, **kwargs)
+    for saver in (before, lean):
+        # RLlib keeps the KL coefficient out of its checkpoints, so each continuation starts from two new Learners;
+        # the tensors of a loaded state share its memory, so each gets its own copy.
+        state = saver.get_state()
+        stock, lean = build(ppo(), type(before), spaces), build(ppo(), LEAN_LEARNERS[type(before)], spaces)
+        for learner in (stock, lean):
+            learner.set_state(copy.deepcopy(state))
+            update(learner, episodes, seed=5, **kwargs)
+        assert_same_parameters(stock, lean)
+        assert all(group["fused"] for o in lean._named_optimizers.values() for group in o.param_groups)
+
+
+def test_recurrent_modules_are_trained_by_rllibs_own_update(spaces):
+    config = ppo().rl_module(
+        model_config=DefaultModelConfig(use_lstm=True, fcnet_hiddens=[8], lstm_cell_size=8, max_seq_len=10)
+    )
+    stock, lean = both(config, spaces)
+    episodes = episodes_of(
+        [40, 33], extra={"state_out": {"h": np.zeros((1, 8), np.float32), "c": np.zeros((1, 8), np.float32)}}
+    )
+    for learner in (stock, lean):
+        update(learner, episodes, num_epochs=2, minibatch_size=20)
+    assert_same_parameters(stock, lean)
+
+
+@pytest.mark.parametrize("double_q", [True, False])
+def test_dqn_ends_with_the_stock_learners_parameters_losses_and_td_errors(double_q, spaces):
+    config = (
+        DQNConfig()
+        .environment("CartPole-v1")
+        .rl_module(model_config=SMALL)
+        .debugging(seed=7)
+        .training(lr=0.003, double_q=double_q, grad_clip=40.0, target_network_update_freq=100)
+    )
+    stock, lean = both(config, spaces)
+    for seed in (1, 2, 3):
+        episodes = transitions(32, seed)
+        assert_same_results(update(stock, episodes), update(lean, episodes))
+        assert_same_parameters(stock, lean)
+
+
+def transitions(count: int, seed: int) -> list[SingleAgentEpisode]:
+    """Single steps, as RLlib's episode replay buffers give them."""
+    return episodes_of([1] * count, seed, extra={"weights": 1.0, "n_step": 1})
+
+
+@pytest.mark.parametrize("config", [APPOConfig(), IMPALAConfig()], ids=["APPO", "IMPALA"])
+def test_appo_and_impala_step_their_optimizer_as_the_stock_learner_does(config, spaces):
+    config = config.environment("CartPole-v1").rl_module(model_config=SMALL).training(lr=0.003)
+    stock, lean = both(config, spaces)
+    try:
+        for seed in range(3):
+            generator = torch.Generator().manual_seed(seed)
+            for learner in (stock, lean):
+                generator.manual_seed(seed)
+                learner.apply_gradients(
+                    {p: torch.randn(p.shape, generator=generator) for p in learner._params.values()}
+                )
+        assert_same_parameters(stock, lean)
+    finally:
+        stock.shutdown()
+        lean.shutdown()
+
+
+class TestChoice:
+    def test_is_the_lean_learner_for_every_stock_learner_that_has_one(self):
+        for config in (PPOConfig(), DQNConfig(), APPOConfig(), IMPALAConfig()):
+            config.learners(num_learners=0)
+            choice = choose_learner(config)
+            assert choice.reason is None
+            assert choice.learner_class is LEAN_LEARNERS[config.learner_class]
+
+    @pytest.mark.parametrize(
+        ("config", "words"),
+        [
+            (lambda: PPOConfig().learners(num_learners=2), "2 learners"),
+            (lambda: PPOConfig().framework(torch_compile_learner=True), "torch_compile_learner"),
+            (
+                lambda: PPOConfig().experimental(_torch_lr_scheduler_classes=[torch.optim.lr_scheduler.ConstantLR]),
+                "schedulers",
+            ),
+        ],
+    )
+    def test_is_the_stock_learner_with_a_reason_where_the_lean_one_would_differ(self, config, words):
+        choice = choose_learner(config())
+        assert choice.learner_class is config().learner_class
+        assert words in choice.reason
+
+    def test_is_the_users_own_learner_when_there_is_one(self):
+        class Own(PPOConfig().learner_class):
+            pass
+
+        choice = choose_learner(PPOConfig().training(learner_class=Own))
+        assert choice.learner_class is Own
+        assert "Own" in choice.reason
+
+
+class TestWhatIsOverridden:
+    """RLlib's signatures and the bodies that FlatUpdate and FusedOptimizer replace: a new RLlib must be looked at."""
+
+    def test_signatures_are_those_of_the_rllib_that_was_read(self):
+        names = lambda function: list(inspect.signature(function).parameters)  # noqa: E731
+        assert names(Learner.update) == [
+            "self", "batch", "batches", "batch_refs", "episodes", "episodes_refs", "data_iterators", "training_data",
+            "timesteps", "num_total_minibatches", "num_epochs", "minibatch_size", "shuffle_batch_per_epoch",
+            "_no_metrics_reduce", "kwargs",
+        ]  # fmt: skip
+        assert names(TorchLearner.apply_gradients) == ["self", "gradients_dict"]
+        assert names(TorchLearner.compute_gradients) == ["self", "loss_per_module", "kwargs"]
+        assert names(TorchLearner._set_optimizer_state) == ["self", "state"]
+        assert names(TorchLearner._uncompiled_update) == ["self", "batch", "kwargs"]
+        assert names(Learner._make_batch_if_necessary) == ["self", "training_data"]
+
+    def test_the_version_is_the_one_whose_update_loop_was_read(self):
+        assert ray.__version__.split(".")[:2] == ["2", "60"], "read Learner.update() of this RLlib again"

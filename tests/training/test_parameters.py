@@ -1,0 +1,106 @@
+"""Names of algorithm parameters, against RLlib's own signatures; no Ray is started."""
+
+import pytest
+
+from trainyard import algorithms
+from trainyard.errors import InvalidConfiguration
+from trainyard.parameters import training_parameters
+from trainyard.specification import ALGORITHMS, parse
+
+
+def specification(name="PPO", environment="CartPole-v1", **algorithm):
+    return parse(
+        {
+            "algorithm": {"name": name} | algorithm,
+            "environment": {"name": environment},
+            "stop": {"iterations": 1},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "names"),
+    [
+        (
+            "PPO",
+            {"lr", "gamma", "clip_param", "lambda_", "num_epochs", "minibatch_size", "train_batch_size_per_learner"},
+        ),
+        ("DQN", {"lr", "double_q", "dueling", "n_step", "epsilon", "replay_buffer_config", "training_intensity"}),
+        ("APPO", {"lr", "vtrace", "clip_param", "circular_buffer_num_batches"}),
+        ("IMPALA", {"lr", "vtrace", "entropy_coeff"}),
+        ("SAC", {"actor_lr", "critic_lr", "alpha_lr", "tau", "twin_q"}),
+    ],
+)
+def test_what_the_algorithm_takes_is_allowed(algorithm, names):
+    allowed = set(training_parameters(algorithms.CONFIGS[algorithm]()))
+    assert names <= allowed
+    assert not allowed & {"model", "num_env_runners", "sgd_minibatch_size", "lr_schedule", "learner_class"}
+
+
+@pytest.mark.parametrize(
+    ("config", "field", "words"),
+    [
+        ({"minibatch_sze": 1}, "minibatch_sze", "did you mean minibatch_size?"),
+        ({"learning_rate": 1}, "learning_rate", "write lr"),
+        ({"sgd_minibatch_size": 1}, "sgd_minibatch_size", "write minibatch_size"),
+        ({"num_sgd_iter": 1}, "num_sgd_iter", "write num_epochs"),
+        ({"train_batch_size": 1}, "train_batch_size", "write train_batch_size_per_learner"),
+        ({"lambda": 0.9}, "lambda", "write lambda_"),
+        ({"num_env_runners": 1}, "num_env_runners", "write spec.sampling.envRunners"),
+        ({"num_workers": 1}, "num_workers", "write spec.sampling.envRunners"),
+        ({"num_gpus": 1}, "num_gpus", "write spec.learner.gpus"),
+        ({"seed": 1}, "seed", "write spec.seed"),
+        ({"model": {}}, "model", "write spec.algorithm.model"),
+        ({"fcnet_hiddens": []}, "fcnet_hiddens", "write spec.algorithm.model.fcnet_hiddens"),
+        ({"framework": "tf2"}, "framework", "is tf2, which RLlib's new API stack does not have"),
+        ({"clip_params": 1}, "clip_params", "did you mean clip_param?"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_with_what_to_write(config, field, words):
+    (fault,) = algorithms.faults(specification(config=config))
+    assert fault.field == f"spec.algorithm.config.{field}"
+    assert words in str(fault)
+
+
+def test_a_wrong_field_of_the_network_is_refused():
+    (fault,) = algorithms.faults(specification(model={"fcnet_hidens": [8]}))
+    assert str(fault).startswith("spec.algorithm.model.fcnet_hidens: ")
+    assert "did you mean fcnet_hiddens?" in str(fault)
+
+
+def test_all_wrong_parameters_are_reported_at_once():
+    found = algorithms.faults(specification(config={"a": 1, "b": 2}, model={"c": 3}))
+    assert [fault.field.rsplit(".", 1)[1] for fault in found] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_counts_mean_work_and_failures_are_not_hidden(algorithm):
+    environment = "Pendulum-v1" if algorithm == "SAC" else "CartPole-v1"
+    config = algorithms.build_config(specification(algorithm, environment))
+    assert config.min_time_s_per_iteration == 0
+    assert config.restart_failed_env_runners is False
+    assert config.ignore_env_runner_failures is False
+    assert (config.num_env_runners, config.num_learners, config.num_cpus_per_env_runner) == (1, 0, 1)
+    assert config.enable_rl_module_and_learner
+    assert config.enable_env_runner_and_connector_v2
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "environment", "words"),
+    [
+        ("DQN", "Pendulum-v1", "DQN needs discrete actions"),
+        ("SAC", "CartPole-v1", "SAC needs continuous actions"),
+        ("PPO", "CartPol-v1", "did you mean 'CartPole-v1'"),
+        ("PPO", "no.such.module:Env", "cannot be imported"),
+        ("PPO", "LunarLander-v3", "box2d"),
+    ],
+)
+def test_an_environment_that_does_not_fit_is_refused_before_anything_starts(algorithm, environment, words):
+    with pytest.raises(InvalidConfiguration) as error:
+        algorithms.build_config(specification(algorithm, environment))
+    assert words.lower() in str(error.value).lower()
+
+
+def test_values_that_rllib_refuses_name_the_section():
+    with pytest.raises(InvalidConfiguration, match=r"spec\.algorithm\.config: RLlib refuses it"):
+        algorithms.build_config(specification(config={"grad_clip_by": "nonsense", "grad_clip": 1}))

@@ -1,0 +1,99 @@
+import pytest
+
+from tests.unit.operator.builders import (
+    CONTEXT,
+    NAME,
+    NOW,
+    ago,
+    alive,
+    at,
+    cluster,
+    failed_attempt,
+    line,
+    observed,
+    plan,
+    running,
+)
+from trainyard_operator.model import DeleteCluster, KeepResults, Plan
+from trainyard_operator.policies.cleanup import cleanup
+from trainyard_operator.status import with_condition
+from trainyard_operator.vocabulary import ConditionType, Phase
+
+DELETED = [DeleteCluster(NAME, "c-1")]
+
+
+def decided(one, context=CONTEXT):
+    return cleanup(one, plan(one), context)
+
+
+def finished(*, kept: bool = True, completed: float = 0, **changes):
+    status = running(
+        phase=Phase.SUCCEEDED,
+        completion_time=ago(completed),
+        attempts=(failed_attempt(reason="Succeeded"),),
+        progress={"iteration": 1},
+        **changes,
+    )
+    return with_condition(status, ConditionType.RESULTS_KEPT, True, "Kept", "", NOW, 1) if kept else status
+
+
+class TestAnEndedRun:
+    def test_loses_its_cluster_at_once(self) -> None:
+        assert list(decided(alive(finished())).effects) == DELETED
+
+    def test_keeps_it_until_its_end_is_on_record(self) -> None:
+        one = alive(running())
+        made = cleanup(one, Plan(finished()), CONTEXT)
+        assert (made.effects, made.requeue_after) == ((), 0)
+
+    def test_keeps_it_for_its_time_to_live(self) -> None:
+        one = alive(finished(completed=10), spec={"clusterTTLSecondsAfterFinished": 60})
+        made = decided(one)
+        assert (made.effects, made.requeue_after) == ((), 50)
+        assert made.status.condition(ConditionType.CLEANED_UP).reason == "TimeToLive"
+        assert list(decided(one, at(50)).effects) == DELETED
+
+    def test_waits_for_the_results_at_most_ten_seconds(self) -> None:
+        waiting = decided(alive(finished(kept=False, completed=9), progress=line()))
+        assert [type(e) for e in waiting.effects] == [KeepResults]
+        assert waiting.poll_after is not None
+        assert list(decided(alive(finished(kept=False, completed=10), progress=line())).effects) == DELETED
+
+    def test_that_never_reported_waits_for_nothing(self) -> None:
+        status = finished(kept=False)
+        status = type(status)(**{**status.__dict__, "progress": None})
+        assert list(decided(alive(status)).effects) == DELETED
+
+    def test_is_cleaned_up_when_nothing_is_left(self) -> None:
+        assert decided(observed(finished())).status.is_true(ConditionType.CLEANED_UP)
+        assert not decided(observed(finished(), strays=(cluster(name="old"),))).status.is_true(ConditionType.CLEANED_UP)
+
+    def test_does_not_delete_twice(self) -> None:
+        assert decided(alive(finished(), cluster=cluster(deleting=True))).effects == ()
+
+
+class TestAnEndedAttempt:
+    def test_loses_its_cluster_while_the_next_one_waits(self) -> None:
+        status = running(phase=Phase.PENDING, attempts=(failed_attempt(),), next_attempt_time=ago(-5))
+        assert list(decided(alive(status)).effects) == DELETED
+
+    def test_loses_its_cluster_when_suspended(self) -> None:
+        status = running(phase=Phase.SUSPENDED, attempts=(failed_attempt(reason="Suspended"),))
+        assert list(decided(alive(status)).effects) == DELETED
+
+    def test_keeps_it_until_that_is_on_record(self) -> None:
+        one = alive(running())
+        made = cleanup(one, Plan(running(phase=Phase.PENDING, attempts=(failed_attempt(),))), CONTEXT)
+        assert made.effects == ()
+
+
+@pytest.mark.parametrize(
+    "status", [running(), finished(), running(phase=Phase.QUEUED)], ids=["running", "ended", "queued"]
+)
+def test_clusters_of_other_attempts_go_in_every_decision(status) -> None:
+    stray = cluster(name="cartpole-old", uid="c-0")
+    assert DeleteCluster("cartpole-old", "c-0") in decided(observed(status, strays=(stray,))).effects
+
+
+def test_the_cluster_of_a_running_attempt_stays() -> None:
+    assert decided(alive(running())).effects == ()

@@ -1,0 +1,74 @@
+import math
+
+import pytest
+
+from trainyard.metrics import EpisodeWindow, better, finite, flatten, is_finite_number, summarise
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("value", [None, NAN, math.inf, -math.inf, True, "1", [1.0]])
+def test_what_is_no_finite_number_never_counts(value):
+    assert not is_finite_number(value)
+    assert not better(value, None, "max")
+
+
+@pytest.mark.parametrize(
+    ("value", "than", "mode", "min_delta", "expected"),
+    [
+        (1.0, None, "max", 5.0, True),
+        (1.0, 1.0, "max", 0.0, False),
+        (1.1, 1.0, "max", 0.0, True),
+        (1.1, 1.0, "max", 0.2, False),
+        (0.9, 1.0, "min", 0.0, True),
+        (0.9, 1.0, "min", 0.2, False),
+        (1.1, 1.0, "min", 0.0, False),
+    ],
+)
+def test_a_better_value_improves_by_more_than_the_least_change(value, than, mode, min_delta, expected):
+    assert better(value, than, mode, min_delta) is expected
+
+
+def test_nested_results_become_flat_names_and_keep_numbers_only():
+    nested = {"a": {"b": 1, "c": NAN, "d": "text", "e": [1, 2]}, "f": True, "g": 2.5}
+    flat = flatten(nested, "rllib/")
+    assert set(flat) == {"rllib/a/b", "rllib/a/c", "rllib/g"}
+    assert finite(flat) == {"rllib/a/b": 1, "rllib/g": 2.5}
+
+
+def test_a_window_keeps_the_last_episodes_and_counts_all():
+    window = EpisodeWindow(size=3)
+    window.add({"return": value, "length": 10} for value in (100.0, 1.0, 2.0, 6.0))
+    assert window.metrics() == {
+        "train/episodes": 4,
+        "train/return_mean": 3.0,
+        "train/return_min": 1.0,
+        "train/return_max": 6.0,
+        "train/episode_length_mean": 10.0,
+    }
+
+
+def test_a_window_without_episodes_has_no_return():
+    assert EpisodeWindow().metrics() == {"train/episodes": 0}
+
+
+def test_iterations_without_an_episode_leave_the_window_as_it_was():
+    window = EpisodeWindow()
+    window.add([{"return": 5.0, "length": 1}])
+    before = window.metrics()
+    window.add([])
+    assert window.metrics() == before
+
+
+def test_a_restored_window_goes_on_where_it_was():
+    window, restored = EpisodeWindow(size=2), EpisodeWindow(size=2)
+    window.add([{"return": 1.0}, {"return": 2.0}, {"return": 3.0}])
+    restored.load_state_dict(window.state_dict())
+    restored.add([{"return": 5.0}])
+    assert restored.metrics()["train/return_mean"] == 4.0
+    assert restored.finished == 4
+
+
+def test_figures_of_an_environment_are_averaged_over_the_episodes_that_have_them():
+    episodes = [{"return": 1.0, "sharpe": 2.0}, {"return": 3.0, "sharpe": NAN}, {"return": 5.0, "sharpe": 4.0}]
+    assert summarise(episodes) == {"return_mean": 3.0, "return_min": 1.0, "return_max": 5.0, "sharpe": 3.0}

@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from trainyard.checkpoints import CheckpointStore
+from trainyard.errors import StorageNotWritable
+from trainyard.storage import RunStorage, at_directory, at_uri
+
+
+def remote(tmp_path: Path) -> RunStorage:
+    """A filesystem that is not the local one, as object stores are: a folder seen through a SubTreeFileSystem."""
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "scratch").mkdir()
+    bucket = fs.SubTreeFileSystem(str(tmp_path / "bucket"), fs.LocalFileSystem())
+    return RunStorage(bucket, "runs/one", tmp_path / "scratch", "s3://bucket/runs/one", True)
+
+
+@pytest.fixture(params=["local", "remote"])
+def place(request, tmp_path):
+    return at_directory(tmp_path / "run") if request.param == "local" else remote(tmp_path)
+
+
+def write_algorithm(content):
+    def write(folder: Path):
+        (folder / "learner" / "empty").mkdir(parents=True)
+        (folder / "learner" / "weights").write_text(content)
+
+    return write
+
+
+def test_texts_come_back_and_missing_ones_are_none(place):
+    place.write_text("a/b.txt", "text")
+    assert place.read_text("a/b.txt") == "text"
+    assert place.read_text("a/none.txt") is None
+
+
+def test_folders_come_back_whole(place, tmp_path):
+    write_algorithm("42")(tmp_path / "source")
+    place.upload(tmp_path / "source", "kept")
+    folder = place.download("kept")
+    assert (folder / "learner" / "weights").read_text() == "42"
+    assert (folder / "learner" / "empty").is_dir()
+
+
+def test_a_file_uri_is_a_directory(tmp_path):
+    place = at_uri(tmp_path.as_uri(), "team/run/uid")
+    assert place.is_local
+    assert place.local == tmp_path / "team/run/uid"
+
+
+def test_a_place_that_cannot_be_written_is_the_users_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageNotWritable, match=r"cannot be written \(Not a directory\)"):
+        at_directory(tmp_path / "file" / "below")
+
+
+def test_a_filesystem_that_takes_no_folders_is_the_users_error():
+    with pytest.raises(StorageNotWritable, match="check the volume's permissions"):
+        at_directory(Path("/proc/trainyard/run"))
+
+
+def test_an_unknown_scheme_is_the_users_error():
+    with pytest.raises(StorageNotWritable, match=r"spec\.storage\.uri: foo://bucket is not a usable"):
+        at_uri("foo://bucket", "run")
+
+
+def test_checkpoints_are_kept_and_pruned_and_the_latest_is_found(place):
+    store = CheckpointStore(place, keep=2)
+    assert store.latest() is None
+    for iteration in (5, 10, 100):
+        store.save(iteration, write_algorithm(str(iteration)), {"counters": iteration})
+    assert sorted(place.list_folders("checkpoints")) == ["10", "100"]
+    latest = store.latest()
+    assert latest.iteration == 100
+    assert store.state_of(latest)["counters"] == 100
+    assert (store.algorithm_folder(latest) / "learner" / "weights").read_text() == "100"
+
+
+def test_the_best_checkpoint_is_beside_the_kept_ones_and_replaced(place):
+    store = CheckpointStore(place, keep=1)
+    store.save(1, write_algorithm("good"), {}, best=True)
+    store.save(2, write_algorithm("better"), {}, best=True)
+    store.save(3, write_algorithm("later"), {})
+    store.save(4, write_algorithm("latest"), {})
+    assert sorted(place.list_folders("checkpoints")) == ["4", "best"]
+    assert store.best().iteration == 2
+    assert (store.algorithm_folder(store.best()) / "learner" / "weights").read_text() == "better"
+
+
+def test_an_unfinished_checkpoint_is_ignored(place):
+    store = CheckpointStore(place, keep=3)
+    store.save(5, write_algorithm("5"), {})
+    place.write_text("checkpoints/10/algorithm/learner/weights", "half")
+    assert store.latest().iteration == 5
+
+
+def test_a_save_that_fails_leaves_the_earlier_checkpoint(place):
+    store = CheckpointStore(place, keep=3)
+    store.save(5, write_algorithm("5"), {}, best=True)
+
+    def fail(folder: Path):
+        folder.mkdir()
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        store.save(6, fail, {}, best=True)
+    assert store.best().iteration == 5
+    assert place.list_folders("checkpoints") == ["best"]
