@@ -1,0 +1,85 @@
+# Trainyard. `make` alone prints the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: help venv lint typecheck imports docs-check test test-fast test-unit test-apiserver test-training test-e2e \
+        cluster cluster-down images deploy demo bench bench-latency clean
+
+help: ## Print this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+venv: $(STAMP) ## Install everything the project needs into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "==> installing the project and its dependencies into $(VENV) (about a minute, more on a slow network)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --upgrade --constraint constraints.txt uv
+	@$(VENV)/bin/uv pip install --python $(PY) --constraint constraints.txt --editable '.[operator,train,dev,bench]'
+	@touch $@
+
+lint: venv ## ruff: style and common mistakes
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+typecheck: venv ## mypy (strict for the operator)
+	$(VENV)/bin/mypy
+
+imports: venv ## import-linter: the layers of the two packages
+	$(VENV)/bin/lint-imports
+
+docs-check: venv ## The generated API reference matches the CRD
+	$(PY) docs/generate_reference.py --check
+
+test-unit: venv
+	$(PY) -m pytest tests/unit
+
+test-fast: lint typecheck imports docs-check test-unit ## Everything that needs no server and no Ray (under 2 minutes)
+
+test-apiserver: venv ## Tests against a real kube-apiserver and etcd (built once into the cache)
+	KUBEBUILDER_ASSETS="$$($(PY) -m dev.cluster assets)" $(PY) -m pytest tests/apiserver
+
+test-training: venv ## Training tests on real Ray
+	$(PY) -m pytest tests/training --ignore tests/training/test_search.py
+	@# A process of its own: a search takes its lean path only where nothing has imported Ray Tune before.
+	$(PY) -m pytest tests/training/test_search.py
+
+test: test-fast test-apiserver test-training ## All tests but the end-to-end ones
+
+test-e2e: venv ## The samples and the failures on a real node with the real KubeRay
+	$(PY) -m dev.cluster up
+	$(PY) -m dev.cluster deploy
+	$(PY) -m pytest tests/e2e
+
+cluster: venv ## Bring up (or find) a Kubernetes cluster with KubeRay
+	$(PY) -m dev.cluster up
+
+cluster-down: venv ## Remove the development cluster and everything it put on this machine
+	$(PY) -m dev.cluster down
+
+images: venv ## Build the operator's and the training image
+	$(PY) -m dev.cluster images
+
+deploy: venv ## Build the images and install or upgrade the operator on the development cluster
+	$(PY) -m dev.cluster deploy
+
+demo: venv ## The main job, live: cluster, images, operator, a TrainingRun, its trained policy
+	$(PY) -m dev.cluster up
+	$(PY) -m dev.cluster deploy
+	$(PY) -m dev.demo
+
+bench: venv ## Training benchmarks: ratios in one run, a table at the end
+	$(PY) -m tests.bench
+
+bench-latency: venv ## A TrainingRun against a RayJob on the development cluster
+	$(PY) -m dev.cluster up
+	$(PY) -m dev.cluster deploy
+	$(PY) -m tests.bench.latency
+
+clean: ## Remove caches of tools (keeps .venv and the cluster)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist results
