@@ -6,16 +6,16 @@ Nothing is skipped: where the programs are missing, the fixture fails and says w
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kubernetes import client, config
 
 from dev.cluster.apiserver import ApiServer
+from tests.apiserver import operators
+from tests.apiserver.fake_ray import FakeRay
+from tests.apiserver.runs import Runs
 
 ROOT = Path(__file__).parents[2]
-GROUP, VERSION, PLURAL = "trainyard.dev", "v1alpha1", "trainingruns"
-Object = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
@@ -46,42 +46,6 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
 _numbers = itertools.count(1)
 
 
-class Runs:
-    """TrainingRuns of one namespace, as plain objects."""
-
-    def __init__(self, api: client.ApiClient, namespace: str) -> None:
-        self._custom = client.CustomObjectsApi(api)
-        self._where = (GROUP, VERSION, namespace, PLURAL)
-
-    def create(self, spec: Object, name: str = "run", *, dry_run: bool = False) -> Object:
-        body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "TrainingRun", "metadata": {"name": name}, "spec": spec}
-        return self.create_object(body, dry_run=dry_run)
-
-    def create_object(self, body: Object, *, dry_run: bool = False) -> Object:
-        """Create it; a field that the schema does not have is an error, as with kubectl."""
-        options = {"dry_run": "All"} if dry_run else {}
-        return self._custom.create_namespaced_custom_object(*self._where, body, field_validation="Strict", **options)
-
-    def get(self, name: str = "run") -> Object:
-        return self._custom.get_namespaced_custom_object(*self._where, name)
-
-    def replace(self, body: Object) -> Object:
-        name = body["metadata"]["name"]
-        return self._custom.replace_namespaced_custom_object(*self._where, name, body, field_validation="Strict")
-
-    def patch(self, patch: Object, name: str = "run") -> Object:
-        return self._custom.patch_namespaced_custom_object(*self._where, name, patch)
-
-    def patch_status(self, status: Object, name: str = "run", *, resource_version: str | None = None) -> Object:
-        """Merge-patch the status, as the operator does; with a resourceVersion, only when the object still has it."""
-        metadata = {"resourceVersion": resource_version} if resource_version else {}
-        body = {"metadata": metadata, "status": status}
-        return self._custom.patch_namespaced_custom_object_status(*self._where, name, body)
-
-    def delete(self, name: str = "run") -> None:
-        self._custom.delete_namespaced_custom_object(*self._where, name)
-
-
 @pytest.fixture
 def runs(api: client.ApiClient, namespace: str) -> Runs:
     return Runs(api, namespace)
@@ -91,3 +55,44 @@ def runs(api: client.ApiClient, namespace: str) -> Runs:
 def kubectl(server: ApiServer, namespace: str) -> Callable[..., str]:
     """kubectl in the test's namespace; returns its standard output."""
     return lambda *arguments, **options: server.kubectl(f"--namespace={namespace}", *arguments, **options)
+
+
+@pytest.fixture(scope="session")
+def ray() -> Iterator[FakeRay]:
+    ray = FakeRay()
+    yield ray
+    ray.close()
+
+
+@pytest.fixture(scope="session")
+def rights(server: ApiServer, api: client.ApiClient) -> Path:
+    """The kubeconfig of a user who has the operator's rights of manifests/rbac and no others."""
+    return operators.user_with_rights(server, api)
+
+
+@pytest.fixture(scope="module")
+def prepared(server: ApiServer, rights: Path) -> Path:
+    """The operator's kubeconfig, on an API server with KubeRay's CRDs."""
+    operators.install_kuberay(server)
+    return rights
+
+
+@pytest.fixture(scope="module")
+def fleet(prepared: Path, ray: FakeRay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[operators.Fleet]:
+    fleet = operators.Fleet(prepared, ray, tmp_path_factory.mktemp("operator"))
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture
+def operator(fleet: operators.Fleet) -> operators.Replica:
+    """A running operator; the same one for all tests that leave it alive."""
+    alive = [r for r in fleet.replicas if r.process.poll() is None]
+    replica = alive[0] if alive else fleet.start()
+    operators.until(lambda: operators.leads(replica), "the operator leads", 30)
+    return replica
+
+
+@pytest.fixture
+def world(api: client.ApiClient, namespace: str, runs: Runs, ray: FakeRay) -> operators.World:
+    return operators.World(api, namespace, runs, ray)

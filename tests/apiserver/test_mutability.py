@@ -8,7 +8,8 @@ import pytest
 import yaml
 from kubernetes.client.exceptions import ApiException
 
-from tests.apiserver.conftest import ROOT, Runs
+from tests.apiserver.conftest import ROOT
+from tests.apiserver.runs import Runs
 
 STARTED = {"observedGeneration": 1, "startTime": "2026-01-01T00:00:00Z", "phase": "Provisioning"}
 ALGORITHM: dict[str, Any] = {

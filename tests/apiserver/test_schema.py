@@ -5,8 +5,8 @@ import json
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from tests.apiserver.conftest import Runs
 from tests.apiserver.corpus import ACCEPTED, REFUSED, Case
+from tests.apiserver.runs import Runs
 
 
 def answer(error: ApiException) -> str:

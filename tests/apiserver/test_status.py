@@ -12,7 +12,8 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from dev.cluster.errors import CommandFailed
-from tests.apiserver.conftest import ROOT, Runs
+from tests.apiserver.conftest import ROOT
+from tests.apiserver.runs import Runs
 from trainyard_operator.status_form import read_status, write_status
 
 SPEC = {"trainable": {"function": "a:b"}}
