@@ -90,13 +90,16 @@ class RayTrainingCleanup:
         cleanup_servers: addresses or hostnames of the nodes to clean; None for every alive node. A listed server that
             is no alive node is reported.
         dry_run: only measure what would be removed.
+        ray_options: what ``ray.init`` is called with where Ray is not connected yet.
     """
 
     cleanup_servers: Sequence[str] | None = None
     dry_run: bool = False
+    ray_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     report: CleanupReport = field(default_factory=CleanupReport, init=False)
     folder: Path = field(init=False)
     _watch: _FolderWatch = field(init=False, repr=False)
+    _others: str | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.cleanup_servers, str):
@@ -110,8 +113,12 @@ class RayTrainingCleanup:
         if not ray.is_initialized():
             variables = {"TMPDIR": str(self.folder), FOLDER_VARIABLE: f"{self.folder}:{self._token}"}
             by_value()
-            ray.init(runtime_env={"env_vars": variables, "worker_process_setup_hook": make_folder_of_environment})
+            environment = {"env_vars": variables, "worker_process_setup_hook": make_folder_of_environment}
+            ray.init(**self.ray_options, runtime_env=environment)
+            self._others = tempfile.gettempdir()
         make_folder(self.folder, self._token)
+        if self._others is not None:
+            tempfile.tempdir = str(self.folder)
         self._watch = _FolderWatch(ARTIFACTS)
         return self
 
@@ -119,6 +126,8 @@ class RayTrainingCleanup:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._watch.stop()
+        if self._others is not None:
+            tempfile.tempdir = self._others
         self.report = self._clean()
         log = logger.warning if self.report.errors else logger.info
         log("clean-up after the training: %s", self.report)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from trainyard.errors import (
 from trainyard.progress import Progress, ProgressFile
 from trainyard.reporting import JOB_ID_VARIABLE, PROGRESS_FILE_VARIABLE
 from trainyard.run import Identity, Run
-from trainyard.specification import Specification, parse
+from trainyard.specification import Cleanup, Specification, parse
 from trainyard.storage import RunStorage
 from trainyard.terminal import duration, summary_table
 
@@ -143,6 +144,8 @@ def drive(environ: Mapping[str, str]) -> int:
         sink.publish(now=True)
         identity = identity_of(document, environ)
         started = Started(identity, specification, document, open_storage(specification, identity, sink), sink, console)
+        if specification.cluster.selector is not None:
+            return _work_on_existing_cluster(started)
         connect(lambda ray: ray.init(address="auto", **_RAY_OPTIONS), specification)
         return work(started)
 
@@ -150,6 +153,42 @@ def drive(environ: Mapping[str, str]) -> int:
 
 
 _RAY_OPTIONS: dict[str, Any] = {"logging_level": "WARNING", "log_to_driver": True}
+
+
+def _work_on_existing_cluster(started: Started) -> dict[str, Any]:
+    """Work on a Ray cluster that stays: what this run needs only while it runs is removed from its nodes."""
+    place = started.storage
+    try:
+        with connected(started, {"address": "auto"}):
+            import ray
+
+            have, need = ray.cluster_resources().get("CPU", 0), sizing.need(started.specification).logical_cpus
+            if need > have:
+                # Not refused: its other nodes may still be starting, and an autoscaler may bring more.
+                message = f"the run needs {need:g} logical CPUs at the same time and the Ray cluster has {have:g} now"
+                started.progress.condition("TooFewCpus", "True", "WaitingForNodes", message)
+            summary = work(started)
+        if not place.kept:
+            shutil.rmtree(place.local, ignore_errors=True)  # only a later attempt of the same run could use it
+        return summary
+    finally:
+        place.discard_scratch()
+
+
+@contextmanager
+def connected(started: Started, options: Mapping[str, Any]) -> Iterator[None]:
+    """Connected to a Ray cluster that goes on running; at the end the clean-up that the specification asks for."""
+    specification, wanted = started.specification, started.specification.cluster.cleanup or Cleanup()
+    cleanup = RayTrainingCleanup(wanted.servers, wanted.dry_run, {**options, **_RAY_OPTIONS})
+    if not wanted.enabled:
+        connect(lambda ray: ray.init(**cleanup.ray_options), specification)
+        yield
+        return
+    with ExitStack() as stack:
+        # After the clean-up, whatever the end was.
+        stack.callback(lambda: started.console.print(str(cleanup.report), highlight=False))
+        connect(lambda ray: stack.enter_context(cleanup), specification)
+        yield
 
 
 def run_file(path: Path, *, ray_address: str | None, results: Path) -> int:
@@ -175,13 +214,7 @@ def run_file(path: Path, *, ray_address: str | None, results: Path) -> int:
         console.print(
             f"[bold]{identity.name}[/] from {path}, results in {place.local}", highlight=False, soft_wrap=True
         )
-        connect(_local_or_remote(ray_address, specification, console), specification)
-        # A Ray cluster that goes on running should not keep what this run leaves on its nodes.
-        cleanup = RayTrainingCleanup() if ray_address else None
-        with cleanup or nullcontext():
-            summary = work(started)
-        if cleanup is not None:
-            console.print(str(cleanup.report), highlight=False)
+        summary = _work_at(ray_address, started) if ray_address else _work_here(started)
         console.print(summary_table(summary | {"results": str(place.local)}, f"{identity.name}: finished"))
         console.print(f"total time {duration(time.monotonic() - started_at)}", highlight=False)
         return summary
@@ -196,11 +229,11 @@ def _new_folder(results: Path, name: str) -> Path:
     return next(folder for folder in candidates if not folder.exists())
 
 
-def _local_or_remote(address: str | None, specification: Specification, console: Console) -> Callable[[Any], None]:
-    need = sizing.need(specification)
+def _work_at(address: str, started: Started) -> dict[str, Any]:
+    need = sizing.need(started.specification)
+    with connected(started, {"address": address}):
+        import ray
 
-    def connect_remote(ray: Any) -> None:
-        ray.init(address=address, **_RAY_OPTIONS)
         have = ray.cluster_resources().get("CPU", 0)
         if need.logical_cpus > have:
             raise InsufficientResources(
@@ -208,24 +241,27 @@ def _local_or_remote(address: str | None, specification: Specification, console:
                 f"has {have:g}; lower spec.sampling.envRunners or cpusPerEnvRunner (search: maxConcurrentTrials or "
                 "resourcesPerTrial.cpu), or use a larger cluster"
             )
+        return work(started)
 
-    def connect_local(ray: Any) -> None:
-        available = _memory_bytes()
-        if need.memory_bytes > available:
-            raise InsufficientResources(
-                f"the run needs about {need.explanation}, and this machine has {available / sizing.GIB:.1f} GiB; "
-                "lower spec.sampling.envRunners or spec.search.maxConcurrentTrials"
-            )
-        machine = os.cpu_count() or 1
-        if need.logical_cpus > machine:
-            console.print(
-                f"{need.logical_cpus:g} logical CPUs are needed and this machine has {machine}: processes share them",
-                style="yellow",
-            )
-        cpus = max(int(-(-need.logical_cpus // 1)), machine)
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **_RAY_OPTIONS)
 
-    return connect_remote if address else connect_local
+def _work_here(started: Started) -> dict[str, Any]:
+    need = sizing.need(started.specification)
+    available = _memory_bytes()
+    if need.memory_bytes > available:
+        raise InsufficientResources(
+            f"the run needs about {need.explanation}, and this machine has {available / sizing.GIB:.1f} GiB; "
+            "lower spec.sampling.envRunners or spec.search.maxConcurrentTrials"
+        )
+    machine = os.cpu_count() or 1
+    if need.logical_cpus > machine:
+        started.console.print(
+            f"{need.logical_cpus:g} logical CPUs are needed and this machine has {machine}: processes share them",
+            style="yellow",
+        )
+    cpus = max(int(-(-need.logical_cpus // 1)), machine)
+    options = {"address": "local", "num_cpus": cpus, "include_dashboard": False, **_RAY_OPTIONS}
+    connect(lambda ray: ray.init(**options), started.specification)
+    return work(started)
 
 
 def _memory_bytes() -> int:
@@ -236,7 +272,7 @@ def _memory_bytes() -> int:
     return min(total, int(text)) if text.isdigit() else total
 
 
-def connect(initialise: Callable[[Any], None], specification: Specification) -> None:
+def connect(initialise: Callable[[Any], object], specification: Specification) -> None:
     """Connect to Ray while RLlib is being imported, on the driver and in the processes of the future env runners."""
     with ThreadPoolExecutor(1, thread_name_prefix="import-rllib") as pool:
         importing = pool.submit(_import_rllib) if specification.algorithm is not None else None

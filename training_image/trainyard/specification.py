@@ -46,6 +46,8 @@ _OWNERS = {
     "stop": (("algorithm", "trainable"), "limit a program with activeDeadlineSeconds"),
     "search": (("algorithm", "trainable"), "let the program run its own search"),
 }
+# Fields of a cluster that Trainyard makes; one that is chosen is as it is.
+_OF_THE_PODS = ("head", "worker", "spread", "queueName", "labels", "annotations")
 _SEARCHABLE = {
     "algorithm": ("algorithm.config.", "algorithm.model.", "environment.config."),
     "trainable": ("trainable.config.",),
@@ -208,6 +210,27 @@ class Recording(Section):
     sample_fraction: float = Field(default=0.1, gt=0, le=1)
 
 
+class LabelSelector(Section):
+    match_labels: dict[str, str] = Field(min_length=1)
+
+
+class Cleanup(Section):
+    """What `trainyard.cleanup.RayTrainingCleanup` is called with at the end of a run on an existing Ray cluster."""
+
+    enabled: bool = True
+    servers: list[str] | None = Field(default=None, min_length=1)
+    dry_run: bool = False
+
+
+class Cluster(Section):
+    """What a driver reads of it; the rest is the operator's."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    selector: LabelSelector | None = None
+    cleanup: Cleanup | None = None
+
+
 class Specification(Section):
     """The spec of a TrainingRun. The last block is the operator's; a driver accepts it and does not read it."""
 
@@ -227,12 +250,12 @@ class Specification(Section):
     checkpoints: Checkpoints = Checkpoints()
     storage: Storage | None = None
     recording: Recording | None = None
+    cluster: Cluster = Cluster()
 
     image: Any = None
     image_pull_policy: Any = None
     image_pull_secrets: Any = None
     ray_version: Any = None
-    cluster: Any = None
     suspend: Any = None
     backoff_limit: Any = None
     active_deadline_seconds: Any = None
@@ -351,9 +374,40 @@ def _relations(spec: dict[str, Any]) -> list[Fault]:
         faults.append(Fault("spec.recording", "does not work under search", "remove it: trials.csv has the trials"))
     faults += _stop_relations(spec)
     faults += _search_relations(spec)
+    faults += _cluster_relations(spec)
     storage = spec.get("storage")
     if isinstance(storage, dict) and bool(storage.get("persistentVolumeClaim")) == bool(storage.get("uri")):
         faults.append(Fault("spec.storage", "names no place or two", "set exactly one of persistentVolumeClaim, uri"))
+    return faults
+
+
+def _cluster_relations(spec: dict[str, Any]) -> list[Fault]:
+    cluster = spec.get("cluster")
+    if not isinstance(cluster, dict):
+        return []
+    if not cluster.get("selector"):
+        found = cluster.get("cleanup") is not None
+        remedy = "remove it, or choose a cluster that goes on running with spec.cluster.selector"
+        return [Fault("spec.cluster.cleanup", "is for a cluster that exists already", remedy)] if found else []
+    faults = []
+    if cluster.get("cleanup") is not None and spec.get("entrypoint"):
+        remedy = "remove it, and use trainyard.cleanup.RayTrainingCleanup in the program"
+        faults.append(Fault("spec.cluster.cleanup", "does not reach into a program", remedy))
+    for field in _OF_THE_PODS:
+        if field in cluster:
+            faults.append(Fault(f"spec.cluster.{field}", "does not go with selector", "remove one of the two"))
+    if cluster.get("auth", "Token") != "Token":
+        faults.append(Fault("spec.cluster.auth", "does not go with selector", "remove it: the token is found"))
+    for field in ("image", "imagePullPolicy", "rayVersion", "clusterTTLSecondsAfterFinished"):
+        if spec.get(field):
+            faults.append(Fault(f"spec.{field}", "does not go with spec.cluster.selector", "remove it"))
+    storage, recording = spec.get("storage"), spec.get("recording")
+    if isinstance(storage, dict) and (storage.get("persistentVolumeClaim") or storage.get("secretRef")):
+        remedy = "use spec.storage.uri, for instance file:///shared for a volume that its pods share"
+        faults.append(Fault("spec.storage", "cannot be given to the pods of an existing cluster", remedy))
+    if isinstance(recording, dict) and recording.get("database"):
+        remedy = "record into the file: recording: {}"
+        faults.append(Fault("spec.recording.database", "cannot be given to the pods of an existing cluster", remedy))
     return faults
 
 

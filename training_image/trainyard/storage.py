@@ -106,6 +106,11 @@ class RunStorage:
             if not self.is_local and (self.local / name).exists():
                 self.upload(self.local / name, name)
 
+    def discard_scratch(self) -> None:
+        """Remove the scratch directory of a remote filesystem, at the end of the process that uses it."""
+        if not self.is_local:
+            shutil.rmtree(self.local, ignore_errors=True)
+
     def uri_of(self, name: str) -> str:
         return posixpath.join(self.uri, name)
 
