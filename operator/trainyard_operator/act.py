@@ -13,16 +13,21 @@ from trainyard_operator.model import (
     DeleteCluster,
     DeleteRun,
     Effect,
+    Guard,
+    GuardChanged,
     KeepResults,
     Key,
     Outcome,
     Refused,
     ResultsKept,
     ResultsLost,
+    Run,
+    StopJob,
     SubmitJob,
+    Unguard,
 )
 from trainyard_operator.objects import owner_uid, read_cluster
-from trainyard_operator.vocabulary import Reason
+from trainyard_operator.vocabulary import FINALIZER, Reason
 
 Form = Mapping[str, Any]
 
@@ -33,14 +38,22 @@ class Actor:
         self._dashboards = dashboards
         self._cache = cache
 
-    async def act(self, key: Key, effect: Effect, head: Head | None) -> Outcome | None:
+    async def act(self, run: Run, effect: Effect, head: Head | None) -> Outcome | None:
         """Carry out one effect. Raises errors.UnavailableError and errors.FencedError: the pass is repeated later."""
+        key = run.key
         match effect:
             case CreateCluster(secret, cluster):
                 return await self._create_cluster(key, secret, cluster)
+            case Guard():
+                return await self._set_finalizers(run, (*run.finalizers, FINALIZER))
+            case Unguard():
+                return await self._set_finalizers(run, tuple(f for f in run.finalizers if f != FINALIZER))
             case SubmitJob():
                 assert head is not None
                 return await self._dashboards.submit(head, effect)
+            case StopJob(job_id):
+                assert head is not None
+                await self._dashboards.stop(head, job_id)
             case KeepResults(config_map):
                 return await self._keep_results(key, config_map)
             case DeleteCluster(name, uid):
@@ -68,6 +81,18 @@ class Actor:
             self._cache.apply(Kind.CLUSTER, answer)
         else:
             self._cache.forget(Kind.CLUSTER, Key(namespace, name), uid)
+
+    async def _set_finalizers(self, run: Run, finalizers: tuple[str, ...]) -> Outcome | None:
+        """Nothing when somebody else wrote first, or the run is gone: the next pass decides anew."""
+        metadata = {"resourceVersion": run.resource_version, "finalizers": list(finalizers)}
+        try:
+            form = await self._kube.patch(RUNS, run.key.namespace, run.key.name, {"metadata": metadata})
+        except errors.ForbiddenError as error:
+            return Refused(Reason.FINALIZER_REFUSED, f"the operator may not set its finalizer: {error.message}")
+        except (errors.ConflictError, errors.NotFoundError):
+            return None
+        self._cache.apply(Kind.RUN, form)
+        return GuardChanged(form["metadata"]["resourceVersion"])
 
     async def _create_cluster(self, key: Key, secret: Form | None, cluster: Form) -> Outcome:
         try:

@@ -12,7 +12,9 @@ from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import GROUP, KIND, VERSION, ConditionType, Phase, Reason
 
 COMPONENT = "trainyard-operator"
-QUIET_REASONS = frozenset({Reason.PODS_READY, Reason.PODS_STARTING, Reason.WAITING_FOR_PODS, Reason.NO_CLUSTER})
+QUIET_REASONS = frozenset(
+    {Reason.PODS_READY, Reason.PODS_STARTING, Reason.WAITING_FOR_PODS, Reason.NO_CLUSTER, Reason.HEAD_STARTING}
+)
 MAX_MESSAGE = 1024
 
 
@@ -56,7 +58,7 @@ def _is_trouble(kind: str, status: str, reason: str) -> bool:
         return status == "False" and reason not in QUIET_REASONS
     if kind == ConditionType.RUNNING:
         return status == "Unknown"
-    if kind in (ConditionType.KUBERAY_MISSING, ConditionType.SPEC_CHANGED):
+    if kind in (ConditionType.KUBERAY_MISSING, ConditionType.SPEC_CHANGED, ConditionType.JOB_LEFT):
         return status == "True"
     if kind == ConditionType.RESULTS_KEPT:
         return status == "False"
@@ -68,10 +70,10 @@ def _phase(new: Status) -> Announcement:
         return Announcement("Failed", f"{new.failure.reason}: {new.failure.message}", True)
     texts: Mapping[Phase, str] = {
         Phase.QUEUED: "the RayCluster waits for quota",
-        Phase.PROVISIONING: f"the cluster of attempt {new.attempt} starts",
+        Phase.PROVISIONING: f"attempt {new.attempt} prepares its cluster",
         Phase.RUNNING: "the driver runs",
         Phase.SUCCEEDED: "the run has succeeded",
-        Phase.SUSPENDED: "spec.suspend is true; the cluster is deleted",
+        Phase.SUSPENDED: "spec.suspend is true; the run stops",
     }
     return Announcement(str(new.phase), texts.get(new.phase, ""))
 

@@ -12,6 +12,8 @@ from trainyard_operator.policies.progress import progress
 from trainyard_operator.policies.provisioning import provisioning
 from trainyard_operator.policies.retention import retention
 from trainyard_operator.policies.retry import retry
+from trainyard_operator.policies.selection import selection
+from trainyard_operator.policies.stopping import stopping
 from trainyard_operator.policies.submission import submission
 from trainyard_operator.policies.summary import summary
 from trainyard_operator.policies.suspension import suspension
@@ -20,16 +22,18 @@ from trainyard_operator.settings import Settings
 CHAIN: tuple[Policy, ...] = (
     admission,  # is there anything to decide?
     suspension,  # may the run go on?
-    provisioning,  # its cluster
+    provisioning,  # its cluster,
+    selection,  # or the existing one that it is for
     deadlines,  # is it late?
     submission,  # its job
     progress,  # what the driver says
     completion,  # how the job ended
     retry,  # what a failure means
 )
-"""A policy that sets `done` ends these."""
+"""A policy that sets `done` ends these; a run that is being deleted is asked none of them."""
 
 ALWAYS: tuple[Policy, ...] = (
+    stopping,  # a job on an existing cluster that nobody needs
     cleanup,  # clusters that nobody needs
     retention,  # the run's own time to live
     summary,  # the conditions that sum it up
@@ -41,7 +45,7 @@ def decide(observed: Observed, now: datetime, settings: Settings) -> Plan:
     """What to do for a run now, and what its status is then."""
     context = Context(now, settings)
     plan = Plan(observed.run.status)
-    for policy in CHAIN:
+    for policy in () if observed.run.deleting else CHAIN:
         plan = policy(observed, plan, context)
         if plan.done:
             break

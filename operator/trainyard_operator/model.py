@@ -8,6 +8,7 @@ from typing import Any
 
 from trainyard_operator.progress import ProgressLine
 from trainyard_operator.status import Status
+from trainyard_operator.vocabulary import FINALIZER
 
 Manifest = Mapping[str, Any]
 
@@ -37,6 +38,27 @@ class Run:
     deleting: bool
     spec: Mapping[str, Any]
     status: Status
+    finalizers: tuple[str, ...] = ()
+    deletion_time: datetime | None = None
+
+    @property
+    def selector(self) -> Mapping[str, str] | None:
+        """Labels of the existing RayCluster that the run is for; None for a run that has a cluster made."""
+        selector = self.spec.get("cluster", {}).get("selector")
+        return None if selector is None else selector["matchLabels"]
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the object cannot go before its job on an existing cluster is stopped."""
+        return FINALIZER in self.finalizers
+
+    @property
+    def unwanted_since(self) -> datetime | None:
+        """When the job of the current attempt lost its reason to run, by the record; None while it has one."""
+        status = self.status
+        ended = status.attempts[-1].end_time if status.attempt_over else status.completion_time
+        times = [time for time in (ended, self.deletion_time) if time is not None]
+        return min(times, default=None)
 
     @property
     def suspend(self) -> bool:
@@ -69,10 +91,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A RayCluster that a run owns.
+    """A RayCluster, made for a run or chosen by its selector.
 
     `suspended` as soon as anybody asks for it; `suspension_changed` is when KubeRay last finished or left a suspension.
-    `trouble` is KubeRay's own reason and message for pods that it cannot create.
+    `trouble` is KubeRay's own reason and message for pods that it cannot create; `locked` is why the operator has no
+    token for a chosen cluster that asks for one.
     """
 
     name: str
@@ -85,6 +108,7 @@ class Cluster:
     head_service: str
     desired_workers: int
     trouble: tuple[str, str] | None = None
+    locked: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +181,7 @@ class Observed:
 
     `cluster` and `pods` are the current attempt's; `strays` are other clusters of the run. `job` is None when the
     dashboard was not read in this pass, and `may_call` says whether the run's timer lets this pass talk to it.
+    `candidates` are the RayClusters that the run's selector matches, None when nobody looked in this pass.
     `progress` and `log_tail` are the freshest readings for the current job, of this pass or an earlier one;
     `progress_error` says why the file at hand could not be used. `results_kept` is whether this process has written
     the results of the run.
@@ -169,6 +194,7 @@ class Observed:
     pods: tuple[Pod, ...] = ()
     job: Job | None = None
     may_call: bool = False
+    candidates: tuple[Cluster, ...] | None = None
     progress: ProgressLine | None = None
     progress_error: str | None = None
     log_tail: str = ""
@@ -222,6 +248,21 @@ class SubmitJob:
 
 
 @dataclass(frozen=True)
+class Guard:
+    """Add the finalizer: from now on the object cannot go before its job is stopped."""
+
+
+@dataclass(frozen=True)
+class Unguard:
+    """Remove the finalizer."""
+
+
+@dataclass(frozen=True)
+class StopJob:
+    job_id: str
+
+
+@dataclass(frozen=True)
 class KeepResults:
     config_map: Manifest
 
@@ -237,7 +278,7 @@ class DeleteRun:
     uid: str
 
 
-Effect = CreateCluster | SubmitJob | KeepResults | DeleteCluster | DeleteRun
+Effect = CreateCluster | Guard | Unguard | SubmitJob | StopJob | KeepResults | DeleteCluster | DeleteRun
 
 
 @dataclass(frozen=True)
@@ -263,6 +304,13 @@ class Submitted:
 
 
 @dataclass(frozen=True)
+class GuardChanged:
+    """The object has its finalizer, or has it no longer, and with it another resourceVersion."""
+
+    resource_version: str
+
+
+@dataclass(frozen=True)
 class NotYet:
     """Ray does not take the job yet; asked again by the timer."""
 
@@ -279,7 +327,7 @@ class ResultsLost:
     message: str
 
 
-Outcome = Created | Refused | Submitted | NotYet | ResultsKept | ResultsLost
+Outcome = Created | GuardChanged | Refused | Submitted | NotYet | ResultsKept | ResultsLost
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,26 @@
 """From the API's objects to the values of `model`. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from trainyard_operator import clock, names
-from trainyard_operator.model import Cluster, Key, Run
+from trainyard_operator.model import Cluster, Key, Pod, Run
 from trainyard_operator.status_form import read_status
 from trainyard_operator.vocabulary import KIND
 
 Form = Mapping[str, Any]
 SUSPENSIONS = ("RayClusterSuspending", "RayClusterSuspended")
+TOKEN_VARIABLE = "RAY_AUTH_TOKEN"
+TOKEN_KEY = "auth_token"
+
+
+@dataclass(frozen=True)
+class TokenSource:
+    """The Secret, and its key, that has the token of a RayCluster."""
+
+    secret: str
+    key: str
 
 
 def key_of(form: Form) -> Key:
@@ -27,6 +38,8 @@ def read_run(form: Form) -> Run:
         deleting="deletionTimestamp" in metadata,
         spec=form.get("spec", {}),
         status=read_status(form.get("status")),
+        finalizers=tuple(metadata.get("finalizers", ())),
+        deletion_time=clock.from_text(metadata.get("deletionTimestamp")),
     )
 
 
@@ -57,6 +70,33 @@ def read_cluster(form: Form) -> Cluster:
         desired_workers=sum(int(g.get("replicas", 0)) for g in spec.get("workerGroupSpecs", [])),
         trouble=(trouble.get("reason", ""), trouble.get("message", "")) if trouble.get("status") == "True" else None,
     )
+
+
+def read_head(form: Form) -> Pod | None:
+    """The head of a RayCluster as KubeRay's status tells of it; None before there is one."""
+    status = form.get("status", {})
+    head = status.get("head", {})
+    name = head.get("podName") or head.get("podIP")
+    if not name:
+        return None
+    said = next((c["status"] for c in status.get("conditions") or [] if c["type"] == "HeadPodReady"), None)
+    ready = said == "True" if said else status.get("state") == "ready"
+    phase = "Running" if ready else "Pending"
+    return Pod(name, head=True, phase=phase, ready=ready, deleting=False, address=head.get("podIP") or None)
+
+
+def token_source(form: Form) -> TokenSource | None:
+    """Where the token of a RayCluster is: by its authOptions, or by the variable of its head; None when it has none."""
+    spec = form.get("spec", {})
+    options = spec.get("authOptions") or {}
+    if options.get("mode") == "token":
+        return TokenSource(options.get("secretName") or form["metadata"]["name"], TOKEN_KEY)
+    containers = spec.get("headGroupSpec", {}).get("template", {}).get("spec", {}).get("containers", [])
+    for variable in containers[0].get("env", []) if containers else []:
+        reference = variable.get("valueFrom", {}).get("secretKeyRef", {})
+        if variable["name"] == TOKEN_VARIABLE and "name" in reference:
+            return TokenSource(reference["name"], reference.get("key", TOKEN_KEY))
+    return None
 
 
 def slim_run(form: Form) -> dict[str, Any]:

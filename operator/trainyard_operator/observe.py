@@ -7,6 +7,7 @@ from trainyard_operator import errors, names
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.clients.dashboard import Dashboards, Head
 from trainyard_operator.clients.kube import CLUSTERS, PODS, KubeClient
+from trainyard_operator.existing import Chosen, ExistingClusters
 from trainyard_operator.model import Cluster, Job, JobState, Key, Observed, Pod, Run
 from trainyard_operator.objects import read_cluster
 from trainyard_operator.pods import read_pod
@@ -32,6 +33,7 @@ class Memory:
     progress_error: str | None = None
     log_tail: str = ""
     reported: float | None = None
+    chosen: Chosen = field(default_factory=Chosen)
 
     def start_job(self, job_id: str | None) -> None:
         """Forget what was about an earlier job."""
@@ -53,6 +55,8 @@ class Observer:
 
     async def observe(self, run: Run, memory: Memory) -> Observed:
         """Everything about a run, as fresh as it has to be."""
+        if run.selector is not None:
+            return await self._observe_existing(run, memory)
         cluster, strays, pods = self._cached(run)
         if await self._confirm(run, cluster, pods):
             cluster, strays, pods = self._cached(run)
@@ -61,7 +65,7 @@ class Observer:
         job = None
         head = next((p for p in pods if p.head and not p.over), None)
         if due and cluster and head and run.status.job_id and self._wants_reading(run):
-            job = await self._read(run, cluster, head, memory)
+            job = await self._read(run, run.status.job_id, cluster, head, memory)
         await self._read_pod_log(run, pods, memory)
         return Observed(
             run=run,
@@ -76,15 +80,49 @@ class Observer:
             log_tail=memory.log_tail,
         )
 
-    def head_of(self, run: Run, observed: Observed) -> Head | None:
+    async def _observe_existing(self, run: Run, memory: Memory) -> Observed:
+        """The same for a run on a cluster that it chose: all of it is read by the run's timer, nothing is watched."""
+        existing, chosen = ExistingClusters(self.kube, self.monotonic), memory.chosen
+        job_id = _job_to_read(run)
+        memory.start_job(run.status.job_id)
+        due = memory.next_poll is None or memory.next_poll <= self.monotonic()
+        candidates, job = None, None
+        if run.status.cluster_name is None:
+            memory.chosen = chosen = Chosen()
+            wanted = due and run.unwanted_since is None and not run.suspend and self.kuberay()
+            candidates = await existing.candidates(run) if wanted else None
+        elif chosen.name != run.status.cluster_name or (due and existing.is_due(run, chosen)):
+            await existing.refresh(run, chosen)
+        if due and chosen.cluster and chosen.head and job_id and not chosen.cluster.suspended:
+            if chosen.cluster.locked:
+                job = Job(JobState.UNREACHABLE, chosen.cluster.locked[1])
+            else:
+                job = await self._read(run, job_id, chosen.cluster, chosen.head, memory)
+        return Observed(
+            run=run,
+            kuberay=self.kuberay(),
+            cluster=chosen.cluster,
+            strays=tuple(read_cluster(form) for form in self.cache.clusters(run.key)),
+            pods=(chosen.head,) if chosen.head else (),
+            job=job,
+            may_call=due,
+            candidates=candidates,
+            progress=memory.progress,
+            progress_error=memory.progress_error,
+            log_tail=memory.log_tail,
+        )
+
+    def head_of(self, run: Run, observed: Observed, memory: Memory) -> Head | None:
         """Where the dashboard of the run's current cluster is."""
         if observed.cluster is None or observed.head is None:
             return None
-        return self._head(run, observed.cluster, observed.head)
+        return self._head(run, observed.cluster, observed.head, memory)
 
-    def _head(self, run: Run, cluster: Cluster, pod: Pod) -> Head:
+    def _head(self, run: Run, cluster: Cluster, pod: Pod, memory: Memory) -> Head:
         token = None
-        if uses_token(run.spec):
+        if run.selector is not None:
+            token = memory.chosen.token
+        elif uses_token(run.spec):
             token = names.auth_token(self.settings.key, run.uid, run.status.attempt)
         return Head(run.key.namespace, cluster.name, cluster.head_service, pod.address, token)
 
@@ -126,9 +164,8 @@ class Observer:
             return not run.status.is_true(ConditionType.RESULTS_KEPT)
         return not run.status.attempt_over
 
-    async def _read(self, run: Run, cluster: Cluster, pod: Pod, memory: Memory) -> Job:
-        job_id, head = run.status.job_id, self._head(run, cluster, pod)
-        assert job_id is not None
+    async def _read(self, run: Run, job_id: str, cluster: Cluster, pod: Pod, memory: Memory) -> Job:
+        head = self._head(run, cluster, pod, memory)
         reading = await self.dashboards.job(head, job_id)
         memory.node_id = reading.node_id or memory.node_id
         if memory.node_id is None or reading.job.state in (JobState.ABSENT, JobState.UNREACHABLE):
@@ -162,3 +199,16 @@ class Observer:
             memory.log_tail = await self.kube.pod_log(run.key.namespace, ended.name, RAY_CONTAINER, LOG_LINES)
         except errors.ApiError as error:
             memory.log_tail = f"(the log of pod {ended.name} cannot be read: {error.message})"
+
+
+def _job_to_read(run: Run) -> str | None:
+    """The job on an existing cluster that is of interest: the submitted one, or one that may have to be stopped.
+
+    A submission that is not on record (the process ended in between) has the same name: it follows from the counters.
+    """
+    status = run.status
+    if run.guarded and run.unwanted_since is not None:
+        return status.job_id or names.job_id(run.uid, status.attempt, status.submission)
+    if status.terminal and status.is_true(ConditionType.RESULTS_KEPT):
+        return None
+    return None if status.attempt_over and not status.terminal else status.job_id

@@ -89,8 +89,14 @@ def uses_token(spec: Mapping[str, Any]) -> bool:
 
 
 def effective_storage(spec: Mapping[str, Any], defaults: TrainingDefaults) -> Mapping[str, Any] | None:
-    """The run's storage, else the operator's default, else None."""
-    return spec.get("storage") or defaults.storage
+    """The run's storage, else the operator's default, else None.
+
+    A claim cannot be mounted in the pods of an existing cluster: there the default is left out.
+    """
+    default = defaults.storage or {}
+    if "selector" in spec.get("cluster", {}) and "persistentVolumeClaim" in default:
+        default = {}
+    return spec.get("storage") or default or None
 
 
 def run_labels(run: Run) -> dict[str, str]:

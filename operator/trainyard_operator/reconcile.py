@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,17 @@ from trainyard_operator.announcements import announcements, event
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.clients.kube import RUNS, KubeClient
 from trainyard_operator.decide import decide
-from trainyard_operator.model import CreateCluster, Key, Observed, Outcome, Plan, Run, SubmitJob
+from trainyard_operator.model import (
+    CreateCluster,
+    Effect,
+    GuardChanged,
+    Key,
+    Observed,
+    Outcome,
+    Plan,
+    Run,
+    SubmitJob,
+)
 from trainyard_operator.objects import read_cluster, read_run
 from trainyard_operator.observe import Memory, Observer
 from trainyard_operator.plan import soonest
@@ -62,7 +73,7 @@ class Reconciler:
             await self._delete_orphans(key)
             return None
         run = read_run(form)
-        if run.deleting:
+        if run.deleting and not run.guarded:
             return None
         memory = self._memory.get(key)
         if memory is None or memory.uid != run.uid:
@@ -74,16 +85,17 @@ class Reconciler:
         now = self._wall().replace(microsecond=0)
         plan = decide(observed, now, self._settings)
         _check_identity(run.status, plan)
-        called = observed.job is not None or any(isinstance(e, SubmitJob) for e in plan.effects)
-        outcomes = await self._act(run, observed, plan)
+        effects = plan.effects
+        outcomes = await self._act(run, observed, plan, memory)
         plan = settle(observed, plan, outcomes, now, self._settings)
-        self._set_timer(plan, memory, called=called)
+        self._set_timer(plan, memory, called=_called(observed, effects))
+        run = replace(run, resource_version=_version(run, outcomes))
         wait = await self._write(run, form, plan.status, memory, now)
         return soonest(wait, soonest(plan.requeue_after, self._until_poll(memory)))
 
-    async def _act(self, run: Run, observed: Observed, plan: Plan) -> list[Outcome]:
-        head = self._observer.head_of(run, observed)
-        outcomes = [await self._actor.act(run.key, effect, head) for effect in plan.effects]
+    async def _act(self, run: Run, observed: Observed, plan: Plan, memory: Memory) -> list[Outcome]:
+        head = self._observer.head_of(run, observed, memory)
+        outcomes = [await self._actor.act(run, effect, head) for effect in plan.effects]
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _set_timer(self, plan: Plan, memory: Memory, *, called: bool) -> None:
@@ -158,6 +170,17 @@ class Reconciler:
             cluster = read_cluster(form)
             if not cluster.deleting:
                 await self._actor.delete_cluster(key.namespace, cluster.name, cluster.uid)
+
+
+def _called(observed: Observed, effects: Iterable[Effect]) -> bool:
+    """Whether this pass has used its turn: a dashboard was asked or, for an existing cluster, the API server."""
+    asked = observed.job is not None or (observed.run.selector is not None and observed.may_call)
+    return asked or any(isinstance(effect, SubmitJob) for effect in effects)
+
+
+def _version(run: Run, outcomes: Iterable[Outcome]) -> str:
+    """The version to write the status on: this pass may have changed the finalizer, on the version that it observed."""
+    return next((o.resource_version for o in outcomes if isinstance(o, GuardChanged)), run.resource_version)
 
 
 def _check_identity(status: Status, plan: Plan) -> None:

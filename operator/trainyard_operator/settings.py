@@ -45,7 +45,8 @@ class Timing:
     """Seconds. The poll of a running job is `poll` until `poll_budget` jobs run, then longer in proportion.
 
     A head that has not answered within `slow_start`, and one that has fallen silent, are asked less often: a request
-    that nobody answers keeps a worker for `dashboard_timeout`.
+    that nobody answers keeps a worker for `dashboard_timeout`. `poll_existing` is for looking at a RayCluster that a
+    run chooses, while no job of it runs there; a job on it that is no longer wanted is given up after `stop_wait`.
     """
 
     poll: float = 1.0
@@ -54,6 +55,9 @@ class Timing:
     poll_slow_start: float = 2.0
     slow_start: float = 60.0
     poll_silent: float = 5.0
+    poll_existing: float = 2.0
+    poll_stopping: float = 1.0
+    stop_wait: float = 120.0
     progress_writes: float = 10.0
     log_reads: float = 5.0
     dashboard_lost: float = 300.0

@@ -10,6 +10,7 @@ from trainyard_operator.model import (
     Created,
     Failure,
     FailureKind,
+    GuardChanged,
     NotYet,
     Observed,
     Outcome,
@@ -49,6 +50,8 @@ def _settle_one(observed: Observed, plan: Plan, outcome: Outcome, now: datetime,
             return steps.condition(
                 plan, observed, now, ConditionType.CLUSTER_READY, False, Reason.WAITING_FOR_PODS, text
             )
+        case GuardChanged():
+            return steps.look_again(plan, 0)
         case Submitted(job_id):
             status = replace(plan.status, job_id=job_id, submit_time=now)
             return steps.poll_again(replace(plan, status=status), settings.timing.poll_starting)

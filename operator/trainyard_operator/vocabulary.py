@@ -5,6 +5,8 @@ from enum import StrEnum
 GROUP = "trainyard.dev"
 VERSION = "v1alpha1"
 KIND = "TrainingRun"
+FINALIZER = f"{GROUP}/stop-job"
+"""Only on runs with spec.cluster.selector: nothing but a request to Ray ends their job."""
 
 
 class Phase(StrEnum):
@@ -49,6 +51,8 @@ class ConditionType(StrEnum):
     KUBERAY_MISSING = "KubeRayMissing"
     RESULTS_KEPT = "ResultsKept"
     """Summary and trial table are in the ConfigMap `status.results.configMap`."""
+    JOB_LEFT = "JobLeftBehind"
+    """The job on an existing RayCluster could not be stopped in time and may still run."""
     SPEC_CHANGED = "SpecChanged"
     """The specification changed between the operator's look at it and the start: the run uses the older one."""
 
@@ -69,6 +73,19 @@ class Reason(StrEnum):
     """The head's container ended before a job was submitted."""
     CLUSTER_LOST = "ClusterLost"
     """The RayCluster was deleted by somebody else."""
+    NO_MATCHING_CLUSTER = "NoMatchingCluster"
+    """No RayCluster of the namespace has the labels of spec.cluster.selector."""
+    AMBIGUOUS_SELECTOR = "AmbiguousSelector"
+    """Several RayClusters have the labels of spec.cluster.selector."""
+    TOKEN_NOT_READABLE = "TokenNotReadable"
+    """The chosen RayCluster asks for a token, and the operator may not read its Secret."""
+    TOKEN_MISSING = "TokenMissing"
+    """The Secret of the chosen RayCluster's token, or its key auth_token, does not exist."""
+    FINALIZER_REFUSED = "FinalizerRefused"
+    """The operator may not set the finalizer of a run on an existing RayCluster, so it submits nothing."""
+    HEAD_STARTING = "HeadStarting"
+    """The head of the chosen RayCluster is not ready."""
+    HEAD_READY = "HeadReady"
     CLUSTER_REFUSED = "ClusterRefused"
     """The API server refused the RayCluster or its Secret."""
     NAME_TAKEN = "ClusterNameTaken"

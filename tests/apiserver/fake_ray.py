@@ -15,7 +15,10 @@ NODE = "f" * 56
 
 @dataclass
 class Dashboard:
-    """The dashboard of one cluster. `agent` False: up, but no agent takes jobs yet. `up` False: connections break."""
+    """The dashboard of one cluster. `agent` False: up, but no agent takes jobs yet. `up` False: connections break.
+
+    `stops` are the jobs that somebody asked to stop; they obey unless `stubborn`.
+    """
 
     up: bool = True
     agent: bool = True
@@ -26,6 +29,8 @@ class Dashboard:
     progress: bytes = b""
     log: bytes = b""
     log_reads: int = 0
+    stops: list[str] = field(default_factory=list)
+    stubborn: bool = False
 
     @property
     def job(self) -> Object:
@@ -77,6 +82,7 @@ class FakeRay:
             [
                 web.get("/{namespace}/{cluster}/api/jobs/{job}", self._get),
                 web.post("/{namespace}/{cluster}/api/jobs/", self._post),
+                web.post("/{namespace}/{cluster}/api/jobs/{job}/stop", self._stop),
                 web.get("/{namespace}/{cluster}/api/v0/logs/file", self._file),
             ]
         )
@@ -119,6 +125,13 @@ class FakeRay:
         }
         return web.json_response({"submission_id": body["submission_id"], "job_id": body["submission_id"]})
 
+    async def _stop(self, request: web.Request) -> web.Response:
+        dashboard, job = self._dashboard(request), request.match_info["job"]
+        dashboard.stops.append(job)
+        if not dashboard.stubborn:
+            dashboard.jobs[job]["status"] = "STOPPED"
+        return web.json_response({"stopped": True})
+
     async def _file(self, request: web.Request) -> web.Response:
         dashboard = self._dashboard(request)
         assert request.query["node_id"] == NODE
@@ -137,6 +150,30 @@ class FakeKubeRay:
     def __init__(self, api: client.ApiClient) -> None:
         self.core = client.CoreV1Api(api)
         self.custom = client.CustomObjectsApi(api)
+
+    def make_cluster(self, namespace: str, name: str, labels: dict[str, str], **spec: Any) -> Object:
+        """A RayCluster that somebody else has made, with a head that is ready."""
+        template = {"spec": {"containers": [{"name": "ray", "image": "example/ray:1"}]}}
+        body = {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayCluster",
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"headGroupSpec": {"rayStartParams": {}, "template": template}, **spec},
+        }
+        self.custom.create_namespaced_custom_object("ray.io", "v1", namespace, "rayclusters", body)
+        ready = {
+            "type": "HeadPodReady",
+            "status": "True",
+            "reason": "HeadPodRunningAndReady",
+            "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+        head = {"podName": f"{name}-head", "podIP": "127.0.0.1", "serviceName": f"{name}-head-svc"}
+        status = {"status": {"head": head, "conditions": [ready]}}
+        return self.custom.patch_namespaced_custom_object_status("ray.io", "v1", namespace, "rayclusters", name, status)
+
+    def delete_cluster(self, namespace: str, name: str) -> None:
+        self.custom.delete_namespaced_custom_object("ray.io", "v1", namespace, "rayclusters", name)
 
     def start_head(self, cluster: Object, *, ready: bool = True) -> str:
         """Create the head pod of a RayCluster, running and ready; its name."""

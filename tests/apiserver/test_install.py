@@ -61,7 +61,7 @@ def installed(request: pytest.FixtureRequest) -> client.ApiClient:
 
 
 ALLOWED = [
-    ("trainyard.dev", "trainingruns", "", ["get", "list", "watch", "delete"]),
+    ("trainyard.dev", "trainingruns", "", ["get", "list", "watch", "patch", "delete"]),
     ("trainyard.dev", "trainingruns", "status", ["patch"]),
     ("ray.io", "rayclusters", "", ["get", "list", "watch", "create", "delete"]),
     ("", "pods", "", ["get", "list", "watch"]),

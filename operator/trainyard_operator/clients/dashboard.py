@@ -7,6 +7,7 @@ Service; Kubernetes takes the Authorization header there, so the token goes in R
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +71,7 @@ class Dashboards:
         if answer.status == 404:
             return JobReading(Job(JobState.ABSENT))
         if answer.status != 200:
-            return JobReading(Job(JobState.UNREACHABLE, _complaint(answer)))
+            return JobReading(Job(JobState.UNREACHABLE, _complaint(answer, head)))
         try:
             data = json.loads(answer.body)
             job = Job(JobState(data["status"]), data.get("message") or "", data.get("driver_exit_code"))
@@ -86,7 +87,7 @@ class Dashboards:
             if known.status == 200:
                 return _known(known, effect)
             if known.status != 404:
-                return NotYet(_complaint(known))
+                return NotYet(_complaint(known, head))
             self._kube.fence()
             body = {
                 "submission_id": effect.job_id,
@@ -101,7 +102,13 @@ class Dashboards:
             return Submitted(effect.job_id)
         if answer.status == 400:
             return Refused(Reason.JOB_REFUSED, f"Ray's Jobs API refused the job: {text[:500]}", hopeless=True)
-        return NotYet(_complaint(answer))
+        return NotYet(_complaint(answer, head))
+
+    async def stop(self, head: Head, job_id: str) -> None:
+        """Ask Ray to stop a job; whether it has is what the next reading says, also when nobody answers here."""
+        self._kube.fence()
+        with suppress(errors.UnavailableError):
+            await self._send(head, "POST", f"/api/jobs/{job_id}/stop")
 
     async def tail(self, head: Head, node_id: str, file: str, lines: int) -> bytes | None:
         """The last lines of a file in the session's log folder; None while there is no such file.
@@ -166,7 +173,9 @@ def _known(answer: Response, effect: SubmitJob) -> Outcome:
     return Submitted(effect.job_id)
 
 
-def _complaint(answer: Response) -> str:
+def _complaint(answer: Response, head: Head) -> str:
+    if answer.status in (401, 403) and head.token is None:
+        return f"the dashboard asks for a token ({answer.status}), and the RayCluster does not say where it is"
     if answer.status in (401, 403):
         return f"the dashboard refuses the cluster's token ({answer.status}); was the operator's key changed?"
     return f"{answer.status} {answer.body.decode(errors='replace')[:300]}"

@@ -24,13 +24,10 @@ def admission(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def _corrected(observed: Observed) -> bool:
-    """A run that was refused before it started, and whose specification has changed since."""
+    """A run that was refused, or waited for a cluster, before it started, and whose specification has changed since."""
     status = observed.run.status
-    return (
-        status.phase == Phase.FAILED
-        and status.start_time is None
-        and status.observed_generation != observed.run.generation
-    )
+    waited = status.phase == Phase.FAILED or status.attempt_start_time is not None
+    return waited and status.start_time is None and status.observed_generation != observed.run.generation
 
 
 def _kuberay(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -49,7 +46,8 @@ def _kuberay(observed: Observed, plan: Plan, context: Context) -> Plan:
 def _refuse_what_cannot_run(observed: Observed, plan: Plan, context: Context) -> Plan:
     settings = context.settings
     try:
-        size(observed.run.spec, settings.sizing)
+        if observed.run.selector is None:
+            size(observed.run.spec, settings.sizing)
         driver.entrypoint(observed.run, 0, settings.training)
     except SpecRefusedError as error:
         failure = Failure(FailureKind.USER, error.reason, str(error), field=error.field)

@@ -11,6 +11,8 @@ from trainyard_operator.vocabulary import ConditionType, Reason
 def cleanup(observed: Observed, plan: Plan, context: Context) -> Plan:
     """Deletes only what is on record as ended: a crash in between must find an ended attempt, not a lost cluster."""
     plan = _delete(plan, *observed.strays)
+    if observed.run.selector is not None:
+        return _leave_alone(observed, plan, context)
     recorded = observed.run.status
     cluster = observed.cluster
     if plan.status.terminal and recorded.terminal:
@@ -40,6 +42,23 @@ def _finished(observed: Observed, plan: Plan, context: Context) -> Plan:
         plan, observed, context.now, ConditionType.CLEANED_UP, False, "Deleting", "the RayCluster is being deleted"
     )
     return _delete(plan, observed.cluster)
+
+
+def _leave_alone(observed: Observed, plan: Plan, context: Context) -> Plan:
+    """An existing cluster is never deleted; what is cleaned up is the job."""
+    recorded = observed.run.status
+    if plan.status != recorded and (plan.status.terminal or plan.status.attempt_over):
+        return steps.look_again(plan, 0)
+    if not (plan.status.terminal and recorded.terminal):
+        return plan
+    if observed.cluster is not None and (wait := _results_wait(observed, plan.status, context)) > 0:
+        plan = steps.poll_again(steps.look_again(keep_results(observed, plan), min(wait, 1.0)), 1.0)
+    if observed.run.guarded:
+        reason, text = "StoppingJob", "the job is being stopped; the RayCluster is not the run's own and stays"
+    else:
+        reason, text = Reason.NO_CLUSTER, "no job is left; the RayCluster is not the run's own and stays"
+    done = not observed.run.guarded
+    return steps.condition(plan, observed, context.now, ConditionType.CLEANED_UP, done, reason, text)
 
 
 def _results_wait(observed: Observed, status: Status, context: Context) -> float:

@@ -92,19 +92,29 @@ def failure_of(job: Job, observed: Observed) -> Failure:
         message = "the training library refused the specification or its configuration; the last log lines say why"
         return Failure(FailureKind.USER, Reason.INVALID_SPEC, message, code, tail)
     if code == SHELL_NOT_FOUND and said is None and "trainyard" in job.message + tail:
-        message = "the image has no `trainyard` command: use an image made from Trainyard's training image"
-        return Failure(FailureKind.USER, Reason.IMAGE_LACKS_TRAINYARD, message, code, tail, "spec.image")
+        return _lacks_trainyard(observed, code, tail)
     if oom:
         message = f"pod {oom.name} was killed because it used more than its memory limit; raise spec.cluster memory"
         return Failure(FailureKind.RUN, Reason.OOM_KILLED, message, code, tail)
     if said:
         return Failure(FailureKind.RUN, said["reason"], said["message"], code, tail)
     if code in SIGKILL_CODES:
-        message = "the driver was killed (SIGKILL), most often for lack of memory; raise spec.cluster.head.memory"
+        own = observed.run.selector is None
+        remedy = "raise spec.cluster.head.memory" if own else "give the head of that RayCluster more"
+        message = f"the driver was killed (SIGKILL), most often for lack of memory; {remedy}"
         return Failure(FailureKind.RUN, Reason.DRIVER_KILLED, message, code, tail)
     if code is None:
         return Failure(FailureKind.RUN, Reason.DRIVER_LOST, f"Ray ended the job: {job.message}", None, tail)
     return Failure(FailureKind.RUN, Reason.DRIVER_FAILED, f"the driver exited with code {code}", code, tail)
+
+
+def _lacks_trainyard(observed: Observed, code: int, tail: str) -> Failure:
+    field = "spec.image" if observed.run.selector is None else "spec.cluster.selector"
+    whose = (
+        "the image" if observed.run.selector is None else f"the image of RayCluster {observed.run.status.cluster_name}"
+    )
+    message = f"{whose} has no `trainyard` command: use an image made from Trainyard's training image"
+    return Failure(FailureKind.USER, Reason.IMAGE_LACKS_TRAINYARD, message, code, tail, field)
 
 
 def _unreachable(observed: Observed, plan: Plan, context: Context, job: Job) -> Plan:

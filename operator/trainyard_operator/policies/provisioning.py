@@ -17,10 +17,11 @@ REFUSED_AGAIN = 5.0
 
 def provisioning(observed: Observed, plan: Plan, context: Context) -> Plan:
     status = plan.status
-    if status.terminal or status.phase == Phase.SUSPENDED or status.attempt_over or plan.failure:
+    over = status.terminal or status.phase == Phase.SUSPENDED or status.attempt_over or plan.failure
+    if observed.run.selector is not None or over:
         return plan
     if observed.cluster is None:
-        return _lost(plan) if status.cluster_name else _create(observed, plan, context)
+        return cluster_lost(plan) if status.cluster_name else _create(observed, plan, context)
     if status.cluster_name is None or status.attempt_start_time is None:
         plan = _adopt(observed, plan, context)
     return _watch_pods(observed, plan, context)
@@ -87,7 +88,7 @@ def resources_of(cluster_size: Size) -> dict[str, object]:
     return resources
 
 
-def _lost(plan: Plan) -> Plan:
+def cluster_lost(plan: Plan) -> Plan:
     message = f"the RayCluster {plan.status.cluster_name} was deleted by somebody else"
     return steps.fail(plan, Failure(FailureKind.RUN, Reason.CLUSTER_LOST, message))
 

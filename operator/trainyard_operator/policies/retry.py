@@ -18,6 +18,8 @@ def retry(observed: Observed, plan: Plan, context: Context) -> Plan:
     status = plan.status
     if status.terminal or status.phase == Phase.SUSPENDED or not status.attempt_over:
         return plan
+    if observed.run.guarded:
+        return plan  # the job of the last attempt may still run on the cluster that the next one would use
     return _next_attempt(plan, context)
 
 

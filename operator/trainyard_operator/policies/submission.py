@@ -2,7 +2,7 @@
 
 from trainyard_operator import driver, names
 from trainyard_operator import plan as steps
-from trainyard_operator.model import Observed, Plan, SubmitJob
+from trainyard_operator.model import Guard, Observed, Plan, SubmitJob
 from trainyard_operator.policies import Context
 from trainyard_operator.policies.provisioning import seed_of
 from trainyard_operator.vocabulary import Phase
@@ -13,12 +13,14 @@ def submission(observed: Observed, plan: Plan, context: Context) -> Plan:
     if status.terminal or status.phase == Phase.SUSPENDED or status.attempt_over or plan.failure or status.job_id:
         return plan
     head = observed.head
-    if observed.cluster is None or head is None or head.phase != "Running":
+    if observed.cluster is None or observed.cluster.locked or head is None or head.phase != "Running":
         return plan
     plan = steps.poll_again(plan, _interval(plan, context))
     if not observed.may_call:
         return plan
     run = observed.run
+    if run.selector is not None and not run.guarded:
+        return steps.do(plan, Guard())
     effect = SubmitJob(
         job_id=names.job_id(run.uid, run.status.attempt, run.status.submission),
         entrypoint=driver.entrypoint(run, seed_of(observed), context.settings.training),

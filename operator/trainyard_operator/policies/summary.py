@@ -25,7 +25,8 @@ def summary(observed: Observed, plan: Plan, context: Context) -> Plan:
     if phase != Phase.RUNNING and not _says_more(plan.status):
         text = "no driver runs"
         plan = steps.condition(plan, observed, context.now, T.RUNNING, False, Reason.DRIVER_NOT_RUNNING, text)
-    if phase in (Phase.PENDING, Phase.SUSPENDED) or plan.status.attempt_over:
+    idle = phase in (Phase.PENDING, Phase.SUSPENDED) and not _waits_for_match(plan.status)
+    if idle or plan.status.attempt_over:
         text = "the run has no cluster at the moment"
         plan = steps.condition(plan, observed, context.now, T.CLUSTER_READY, False, Reason.NO_CLUSTER, text)
     return plan
@@ -39,6 +40,12 @@ def _says_more(status: Status) -> bool:
     return running.status == "Unknown" or (running.reason == Reason.JOB_NOT_TAKEN and status.job_id is None)
 
 
+def _waits_for_match(status: Status) -> bool:
+    """The condition ClusterReady says better why there is no cluster: none has the labels of the run's selector."""
+    ready = status.condition(T.CLUSTER_READY)
+    return status.phase == Phase.PENDING and ready is not None and ready.reason == Reason.NO_MATCHING_CLUSTER
+
+
 def _words(status: Status) -> tuple[str, str]:
     """Reason and message of the conditions that follow from the phase."""
     match status.phase:
@@ -50,6 +57,9 @@ def _words(status: Status) -> tuple[str, str]:
         case Phase.PENDING if status.attempt_over and status.failure:
             message = f"attempt {status.attempt} failed ({status.failure.reason}); the next one starts after a delay"
             return Reason.RETRYING, message
+        case Phase.PENDING if _waits_for_match(status):
+            ready = status.condition(T.CLUSTER_READY)
+            return Reason.NO_MATCHING_CLUSTER, ready.message if ready else ""
         case Phase.PROVISIONING if not status.is_true(T.CLUSTER_READY) and status.condition(T.CLUSTER_READY):
             ready = status.condition(T.CLUSTER_READY)
             return str(status.phase), f"{ready.reason}: {ready.message}" if ready else ""

@@ -25,7 +25,7 @@ def suspension(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def _suspend(observed: Observed, plan: Plan, context: Context) -> Plan:
-    """End the attempt; the clean-up deletes its cluster once that is on record."""
+    """End the attempt; once that is on record its cluster is deleted, or its job on an existing one stopped."""
     status = plan.status
     if observed.cluster is not None:
         status = replace(status, cluster_name=observed.cluster.name)
@@ -42,6 +42,8 @@ def _queue(observed: Observed, plan: Plan, context: Context) -> Plan:
     if status.job_id:
         status = replace(status, submission=status.submission + 1, job_id=None, submit_time=None)
     plan = replace(plan, status=status, done=True)
+    if observed.run.selector is not None:
+        plan = steps.poll_again(plan, context.settings.timing.poll_existing)  # nobody watches that cluster
     message = "The RayCluster is suspended by somebody else, Kueue for instance; the run goes on when it is released."
     return steps.condition(plan, observed, context.now, ConditionType.QUOTA_RESERVED, False, "Queued", message)
 

@@ -18,6 +18,7 @@ from trainyard_operator import settings
 Helm = Callable[..., subprocess.CompletedProcess[str]]
 Template = Callable[..., Manifests]
 BOTH = ["chart", "base"]
+READ_SECRET = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
 
 
 @pytest.fixture(params=BOTH)
@@ -98,10 +99,28 @@ class TestRights:
                 if "secrets" in rule["resources"]:
                     assert rule["verbs"] == ["create"]
 
-    def test_the_operator_writes_no_spec(self, installed: Manifests) -> None:
+    def test_the_operator_patches_runs_for_its_finalizer_and_makes_or_replaces_none(self, installed: Manifests) -> None:
         rules = installed.one("ClusterRole", "trainyard-operator")["rules"]
         (verbs,) = [rule["verbs"] for rule in rules if rule["resources"] == ["trainingruns"]]
-        assert not {"create", "update", "patch"} & set(verbs)
+        assert set(verbs) == {"get", "list", "watch", "patch", "delete"}
+
+    def test_a_token_secret_is_readable_where_asked_for_by_its_name_alone(self, template: Template) -> None:
+        manifests = template(
+            "existingClusters.tokenSecrets[0].namespace=team-a",
+            "existingClusters.tokenSecrets[0].secrets={shared,other}",
+            "existingClusters.tokenSecrets[1].namespace=team-b",
+            "existingClusters.tokenSecrets[1].secrets={shared}",
+        )
+        name = "trainyard-operator-cluster-tokens"
+        roles = [role for role in manifests.every("Role") if role["metadata"]["name"] == name]
+        assert [(role["metadata"]["namespace"], role["rules"]) for role in roles] == [
+            ("team-a", [{**READ_SECRET, "resourceNames": ["shared", "other"]}]),
+            ("team-b", [{**READ_SECRET, "resourceNames": ["shared"]}]),
+        ]
+        bindings = [one for one in manifests.every("RoleBinding") if one["metadata"]["name"] == name]
+        assert [one["metadata"]["namespace"] for one in bindings] == ["team-a", "team-b"]
+        assert {one["roleRef"]["name"] for one in bindings} == {name}
+        assert bindings[0]["subjects"] == manifests.one("ClusterRoleBinding")["subjects"]
 
     def test_leases_are_only_those_of_its_own_namespace(self, installed: Manifests) -> None:
         assert not any("leases" in r["resources"] for role in installed.every("ClusterRole") for r in role["rules"])
@@ -243,6 +262,8 @@ class TestValues:
             ("sizing.podMaxMemory=lots", "/sizing/podMaxMemory"),
             ("sizing.cpuRequestPerLogicalCpu=1.5", "/sizing/cpuRequestPerLogicalCpu"),
             ("watchNamespaces={UPPER}", "/watchNamespaces/0"),
+            ("existingClusters.tokenSecrets[0].namespace=team", "/existingClusters/tokenSecrets/0"),
+            ("existingClusters.tokenSecrets={shared}", "/existingClusters/tokenSecrets/0"),
         ],
     )
     def test_a_wrong_value_is_refused_with_its_path(self, value: str, fragment: str, helm: Helm) -> None:

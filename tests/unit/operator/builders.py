@@ -10,7 +10,7 @@ from trainyard_operator.policies import Context
 from trainyard_operator.progress import ProgressLine
 from trainyard_operator.settings import Settings, TrainingDefaults
 from trainyard_operator.status import Attempt, Status
-from trainyard_operator.vocabulary import Phase
+from trainyard_operator.vocabulary import FINALIZER, Phase
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
 UID = "0c6f2b6e-5f0e-4a5e-9c7d-3d1f0a9b8c7d"
@@ -129,6 +129,17 @@ def observed(status: Status | None = None, **changes: Any) -> Observed:
 def alive(status: Status | None = None, **changes: Any) -> Observed:
     """The same, with a cluster and its head."""
     return observed(status, **{"cluster": cluster(), "pods": (head(),), **changes})
+
+
+def on_existing(
+    status: Status | None = None, *, guarded: bool = True, deleted: float | None = None, **changes: Any
+) -> Observed:
+    """A run on an existing cluster that it has chosen; `deleted` is how many seconds ago its deletion was asked for."""
+    spec = {"cluster": {"selector": {"matchLabels": {"team": "rl"}}}, **changes.pop("spec", {})}
+    one = alive(status, **{"cluster": cluster(owner_uid=""), "spec": spec, **changes})
+    finalizers = ("example.com/other", FINALIZER) if guarded else ("example.com/other",)
+    gone = {"deleting": deleted is not None, "deletion_time": None if deleted is None else ago(deleted)}
+    return replace(one, run=replace(one.run, finalizers=finalizers, **gone))
 
 
 def plan(one: Observed) -> Plan:

@@ -1,6 +1,7 @@
 """The dashboard client against a server of this test that speaks the Jobs API."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -72,6 +73,30 @@ async def dashboards(ray: Ray, kube: FakeKube) -> AsyncIterator[Dashboards]:
 
 JOB = ("GET", "/api/jobs/ty-u-1-1")
 POST = ("POST", "/api/jobs/")
+
+
+class TestStopping:
+    async def test_a_job_is_asked_to_stop(self, dashboards, ray) -> None:
+        ray.answers["POST", "/api/jobs/ty-u-1-1/stop"] = (200, {"stopped": True})
+        await dashboards.stop(HEAD, "ty-u-1-1")
+        assert [request[:2] for request in ray.requests] == [("POST", "/api/jobs/ty-u-1-1/stop")]
+
+    async def test_a_dashboard_that_does_not_answer_is_told_of_by_the_next_reading(self, kube) -> None:
+        async with aiohttp.ClientSession() as session:
+            gone = Dashboards(session, kube, DashboardAccess.SERVICE, "http://127.0.0.1:9", seconds=1)
+            await gone.stop(HEAD, "ty-u-1-1")
+            assert (await gone.job(HEAD, "ty-u-1-1")).job.state == JobState.UNREACHABLE
+
+    async def test_nothing_is_stopped_without_the_lease(self, dashboards, ray, kube) -> None:
+        kube.fenced = True
+        with pytest.raises(errors.FencedError):
+            await dashboards.stop(HEAD, "ty-u-1-1")
+        assert ray.requests == []
+
+    async def test_a_head_that_asks_for_a_token_that_nobody_named_is_told_apart(self, dashboards, ray) -> None:
+        ray.answers[JOB] = (401, "no token")
+        reading = await dashboards.job(replace(HEAD, token=None), "ty-u-1-1")
+        assert "does not say where it is" in reading.job.message
 
 
 class TestReading:

@@ -44,13 +44,14 @@ def test_the_order_is_the_specification() -> None:
         "admission",
         "suspension",
         "provisioning",
+        "selection",
         "deadlines",
         "submission",
         "progress",
         "completion",
         "retry",
     ]
-    assert [policy.__name__ for policy in ALWAYS] == ["cleanup", "retention", "summary"]
+    assert [policy.__name__ for policy in ALWAYS] == ["stopping", "cleanup", "retention", "summary"]
     assert module.CHAIN is CHAIN
 
 

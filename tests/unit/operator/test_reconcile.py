@@ -61,6 +61,14 @@ class FakeKube:
         self.writes.append(f"create {resource.plural}")
         return self.put(resource.plural, dict(body))
 
+    async def patch(self, resource: Any, namespace: str, name: str, body: Form) -> Form:
+        self.fence()
+        run = self.objects[resource.plural, name]
+        if body["metadata"]["resourceVersion"] != run["metadata"]["resourceVersion"]:
+            raise errors.ConflictError(409, "changed")
+        self.writes.append("finalizers " + ",".join(body["metadata"]["finalizers"]))
+        return self.put(resource.plural, {**run, "metadata": {**run["metadata"], **body["metadata"]}})
+
     async def patch_status(self, resource: Any, namespace: str, name: str, body: Form) -> Form:
         self.fence()
         run = self.objects[resource.plural, name]
@@ -95,12 +103,19 @@ class FakeDashboards:
     tail_bytes: bytes | None = None
     readings: int = 0
     submitted: list[str] = field(default_factory=list)
+    stopped: list[tuple[str, str | None]] = field(default_factory=list)
+    heads: list[Head] = field(default_factory=list)
 
     async def job(self, head: Head, job_id: str) -> JobReading:
         self.readings += 1
         return JobReading(Job(self.state), NODE)
 
+    async def stop(self, head: Head, job_id: str) -> None:
+        self.stopped.append((job_id, head.token))
+        self.state = JobState.STOPPED
+
     async def submit(self, head: Head, effect: SubmitJob) -> Outcome:
+        self.heads.append(head)
         self.submitted.append(effect.job_id)
         return Submitted(effect.job_id)
 
@@ -113,7 +128,8 @@ class FakeDashboards:
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, **more: Any) -> None:
+        spec = {**PPO, **more}
         self.kube = FakeKube()
         self.cache = Cache()
         self.dashboards = FakeDashboards()
@@ -130,9 +146,7 @@ class World:
             monotonic=lambda: self.now,
         )
         metadata = {"namespace": KEY.namespace, "name": KEY.name, "uid": UID, "generation": 1}
-        self.cache.apply(
-            Kind.RUN, self.kube.put("trainingruns", {"metadata": metadata, "spec": dict(PPO), "status": {}})
-        )
+        self.cache.apply(Kind.RUN, self.kube.put("trainingruns", {"metadata": metadata, "spec": spec, "status": {}}))
 
     async def step(self, seconds: float = 0) -> float | None:
         self.now += seconds
