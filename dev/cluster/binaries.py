@@ -41,6 +41,18 @@ def _kubernetes(name: str) -> Tool:
     return Tool(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", STRIP + versions)
 
 
+def _helm() -> Tool:
+    """Helm's own build stamps the Kubernetes version that it takes for granted without a cluster (else 1.20)."""
+    major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
+    versions = tuple(
+        f"-X helm.sh/helm/v3/pkg/{package}.k8sVersion{part}={number}"
+        for package in ("chartutil", "lint/rules")
+        for part, number in (("Major", major), ("Minor", minor))
+    )
+    own = "-X helm.sh/helm/v3/internal/version.version=v3.19.0"
+    return Tool("helm", "helm", "helm.sh/helm/v3/cmd/helm", (*STRIP, own, *versions))
+
+
 TOOLS = {
     tool.name: tool
     for tool in (
@@ -53,9 +65,7 @@ TOOLS = {
         Tool("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
         Tool("ray-operator", "kuberay", "github.com/ray-project/kuberay/ray-operator"),
         Tool("coredns", "coredns", "github.com/coredns/coredns"),
-        Tool(
-            "helm", "helm", "helm.sh/helm/v3/cmd/helm", (*STRIP, "-X helm.sh/helm/v3/internal/version.version=v3.19.0")
-        ),
+        _helm(),
         Tool("kind", "kind", "sigs.k8s.io/kind"),
     )
 }

@@ -12,7 +12,7 @@ from dev.cluster import binaries
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts" / "trainyard"
-KUBERNETES = "1.34.4"
+KUBERNETES = binaries.KUBERNETES_VERSION
 Object = dict[str, Any]
 
 
