@@ -11,7 +11,8 @@ from trainyard_operator.existing import Chosen, ExistingClusters
 from trainyard_operator.model import Cluster, Job, JobState, Key, Observed, Pod, Run
 from trainyard_operator.objects import read_cluster
 from trainyard_operator.pods import read_pod
-from trainyard_operator.progress import ProgressError, ProgressLine, newer, parse
+from trainyard_operator.progress import ProgressLine, newer, parse
+from trainyard_operator.progress_schema import ProgressError
 from trainyard_operator.raycluster import RAY_CONTAINER, uses_token
 from trainyard_operator.settings import Settings
 from trainyard_operator.vocabulary import ConditionType

@@ -4,22 +4,19 @@ A line comes from a training pod, so nothing in it is trusted: what is not as th
 """
 
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from trainyard_operator.progress_schema import LINE, ProgressError
 
 SCHEMA_VERSION = 1
 MAX_LINE = 65536
 
 
-class ProgressError(ValueError):
-    """The progress file's tail cannot be used; the message says what is wrong with it."""
-
-
 @dataclass(frozen=True)
 class ProgressLine:
-    """A snapshot, validated at its top; `trials`, `best`, `checkpoint` and `summary` in the schema's form."""
+    """A snapshot; `trials`, `best`, `checkpoint` and `summary` in the schema's form, without what it does not name."""
 
     job_id: str
     seq: int
@@ -60,16 +57,17 @@ def parse(tail: bytes, job: str) -> ProgressLine | None:
     if len(line) > MAX_LINE:
         raise ProgressError(f"a line of {len(line)} bytes; at most {MAX_LINE} are allowed")
     try:
-        data = json.loads(line, parse_constant=_refuse_constant)
+        data, text = _load(line)
     except (ValueError, RecursionError) as error:
         raise ProgressError(f"not JSON: {error}") from error
     if not isinstance(data, dict):
         raise ProgressError(f"not a JSON object but {type(data).__name__}")
     if data.get("schemaVersion") != SCHEMA_VERSION:
-        raise ProgressError(f"schemaVersion {data.get('schemaVersion')!r}; this operator reads {SCHEMA_VERSION}")
+        found = str(data.get("schemaVersion"))[:80]
+        raise ProgressError(f"schemaVersion {found}; this operator reads {SCHEMA_VERSION}")
     if data.get("jobId") != job:
         return None
-    return _snapshot(data, job, line.decode(errors="replace"))
+    return _snapshot({"jobId": job, **LINE(data, "")}, text)
 
 
 def newer(old: ProgressLine | None, new: ProgressLine | None) -> ProgressLine | None:
@@ -79,108 +77,36 @@ def newer(old: ProgressLine | None, new: ProgressLine | None) -> ProgressLine | 
     return new if new.job_id != old.job_id or new.seq >= old.seq else old
 
 
-def _snapshot(data: Mapping[str, Any], job: str, raw: str) -> ProgressLine:
+def _snapshot(data: Mapping[str, Any], raw: str) -> ProgressLine:
     return ProgressLine(
-        job_id=job,
-        seq=_field(data, "seq", _is_count, required=True),
-        time=_field(data, "time", _is_number, required=True),
-        final=_field(data, "final", _is_bool, required=True),
-        started_iteration=_field(data, "startedIteration", _is_count) or 0,
-        progress=_numbers(_field(data, "progress", _is_object, required=True), "progress"),
-        metrics=_numbers(_field(data, "metrics", _is_object) or {}, "metrics"),
-        trials=_trials(_field(data, "trials", _is_object)),
-        best=_best(_field(data, "best", _is_object), "best"),
-        checkpoint=_checkpoint(_field(data, "checkpoint", _is_object)),
-        conditions=tuple(_texts(c, ("type", "status", "reason", "message")) for c in _objects(data, "conditions", 8)),
-        failure=_failure(_field(data, "failure", _is_object)),
-        summary=_field(data, "summary", _is_object),
+        job_id=data["jobId"],
+        seq=data["seq"],
+        time=data["time"],
+        final=data["final"],
+        started_iteration=data.get("startedIteration", 0),
+        progress=data["progress"],
+        metrics=data.get("metrics", {}),
+        trials=data.get("trials"),
+        best=data.get("best"),
+        checkpoint=data.get("checkpoint"),
+        conditions=tuple(data.get("conditions", ())),
+        failure=data.get("failure"),
+        summary=data.get("summary"),
         raw=raw,
     )
 
 
-def _trials(trials: Any) -> Mapping[str, Any] | None:
-    if trials is None:
-        return None
-    for key in ("total", "pending", "running", "succeeded", "failed"):
-        _field(trials, key, _is_count, required=True)
-    for item in _objects(trials, "items", 100):
-        _texts(item, ("id", "state"))
-        _field(item, "parameters", _is_object, required=True)
-        _numbers(_field(item, "metrics", _is_object) or {}, "trials.items.metrics")
-    _best(_field(trials, "best", _is_object), "trials.best")
-    return dict(trials)
+def _load(line: bytes) -> tuple[Any, str]:
+    """The JSON of a line and its text.
 
-
-def _best(best: Any, where: str) -> Mapping[str, Any] | None:
-    if best is None:
-        return None
-    _texts(best, ("metric",), where)
-    _field(best, "value", _is_number, required=True)
-    return dict(best)
-
-
-def _checkpoint(checkpoint: Any) -> Mapping[str, Any] | None:
-    if checkpoint is None:
-        return None
-    for key in ("latest", "best"):
-        if (one := _field(checkpoint, key, _is_object)) is not None:
-            _texts(one, ("uri",), f"checkpoint.{key}")
-            _field(one, "iteration", _is_count, required=True)
-    return dict(checkpoint)
-
-
-def _failure(failure: Any) -> Mapping[str, str] | None:
-    if failure is None:
-        return None
-    optional = ("field",) if "field" in failure else ()
-    return _texts(failure, ("kind", "reason", "message", *optional), "failure")
+    Raises ValueError or RecursionError: not UTF-8, not JSON, or with half of a surrogate pair, which UTF-8 cannot hold.
+    """
+    text = line.decode()
+    data = json.loads(text, parse_constant=_refuse_constant)
+    if "\\ud" in text.lower():
+        json.dumps(data, ensure_ascii=False).encode()
+    return data, text
 
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON; non-finite numbers are left out and listed in nonFinite")
-
-
-def _field(data: Mapping[str, Any], key: str, check: Callable[[Any], bool], *, required: bool = False) -> Any:
-    value = data.get(key)
-    if value is None and not required:
-        return None
-    if not check(value):
-        raise ProgressError(f"{key} is {json.dumps(value)[:80]}, not as the schema says")
-    return value
-
-
-def _objects(data: Mapping[str, Any], key: str, most: int) -> list[Mapping[str, Any]]:
-    value = data.get(key, [])
-    if not isinstance(value, list) or len(value) > most or not all(isinstance(v, dict) for v in value):
-        raise ProgressError(f"{key} is not a list of at most {most} objects")
-    return value
-
-
-def _texts(data: Mapping[str, Any], keys: tuple[str, ...], where: str = "") -> Mapping[str, str]:
-    for key in keys:
-        if not isinstance(data.get(key), str):
-            raise ProgressError(f"{where or 'an item'}.{key} is not a text")
-    return {key: data[key] for key in keys}
-
-
-def _numbers(data: Mapping[str, Any], where: str) -> Mapping[str, float]:
-    for key, value in data.items():
-        if not _is_number(value):
-            raise ProgressError(f"{where}.{key} is {json.dumps(value)[:80]}, not a finite number")
-    return dict(data)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)

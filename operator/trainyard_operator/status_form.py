@@ -173,13 +173,6 @@ def _read_failure(form: Mapping[str, Any] | None) -> FailureStatus | None:
 def _write_failure(failure: FailureStatus | None) -> Form | None:
     if failure is None:
         return None
-    return _plain(
-        {
-            "kind": failure.kind,
-            "reason": str(failure.reason),
-            "message": failure.message,
-            "logTail": failure.log_tail,
-            "exitCode": failure.exit_code,
-            "field": failure.field,
-        }
-    )
+    more = {"logTail": failure.log_tail, "exitCode": failure.exit_code, "field": failure.field}
+    # The schema asks for these, empty or not.
+    return {"kind": failure.kind, "reason": str(failure.reason), "message": failure.message} | _plain(more)

@@ -10,10 +10,13 @@ from trainyard_operator import plan as steps
 from trainyard_operator.model import Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.progress import ProgressLine
+from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType
 
 PROGRESS_READABLE = "ProgressReadable"
-OWN_CONDITIONS = frozenset(str(kind) for kind in ConditionType)
+OWN_CONDITIONS = frozenset({PROGRESS_READABLE, *(str(kind) for kind in ConditionType)})
+MAX_CONDITIONS = 48
+"""Below the schema's 64: a program that invents types of conditions must not crowd out the operator's own."""
 
 
 def progress(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -27,16 +30,22 @@ def progress(observed: Observed, plan: Plan, context: Context) -> Plan:
         plan.status,
         progress=progress_form(line, context.now),
         trials=_trials(line.trials),
-        best=line.best,
+        best=_best(line.best),
         checkpoint=_checkpoint(line.checkpoint) or plan.status.checkpoint,
     )
     plan = replace(plan, status=status)
     for said in line.conditions:
-        if said["type"] not in OWN_CONDITIONS:
+        if _may_say(plan.status, said["type"]):
             plan = steps.condition(
                 plan, observed, context.now, said["type"], said["status"], said["reason"], said["message"]
             )
     return plan
+
+
+def _may_say(status: Status, kind: str) -> bool:
+    """Whether the driver may set a condition of that type."""
+    room = len(status.conditions) < MAX_CONDITIONS or status.condition(kind) is not None
+    return room and kind not in OWN_CONDITIONS
 
 
 def _readable(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -73,8 +82,17 @@ def readable(value: float) -> float:
 def _trials(trials: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if trials is None:
         return None
-    form = {k: v for k, v in trials.items() if k != "items"}
+    form = {k: v for k, v in trials.items() if k not in ("items", "best")}
+    if best := _best(trials.get("best")):
+        form["best"] = best
     return form | {"summary": f"{trials['succeeded'] + trials['failed']}/{trials['total']}"}
+
+
+def _best(best: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Without parameters that are null: in a merge patch null removes a field, so it would never be on record."""
+    if best is None or "parameters" not in best:
+        return dict(best) if best else None
+    return {**best, "parameters": {k: v for k, v in best["parameters"].items() if v is not None}}
 
 
 def _checkpoint(checkpoint: Mapping[str, Any] | None) -> dict[str, Any] | None:

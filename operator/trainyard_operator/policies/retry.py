@@ -8,7 +8,7 @@ from trainyard_operator.model import Failure, FailureKind, Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.policies.completion import keep_results
 from trainyard_operator.settings import Timing
-from trainyard_operator.status import FailureStatus, Status, tail, with_attempt_ended
+from trainyard_operator.status import MAX_MESSAGE, FailureStatus, Status, tail, with_attempt_ended
 from trainyard_operator.vocabulary import Phase
 
 
@@ -31,9 +31,8 @@ def delay(failures: int, timing: Timing) -> float:
 def _charge(observed: Observed, plan: Plan, context: Context, failure: Failure) -> Plan:
     status, now = plan.status, context.now
     kind = "User" if failure.kind == FailureKind.USER else "Run"
-    said = FailureStatus(
-        kind, failure.reason, failure.message, tail(failure.log_tail), failure.exit_code, failure.field
-    )
+    message, log = failure.message[:MAX_MESSAGE], tail(failure.log_tail)
+    said = FailureStatus(kind, failure.reason, message, log, failure.exit_code, failure.field)
     charged = failure.kind == FailureKind.RUN
     failures = status.failures + charged
     if status.start_time is not None:
