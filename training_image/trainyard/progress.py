@@ -219,7 +219,7 @@ def _bounded_best(best: Snapshot) -> Snapshot:
 
 def _numbers(metrics: Mapping[str, Any], limit: int) -> Snapshot:
     """Numbers only; NaN stays for now, so that its name is listed."""
-    numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+    numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     return dict(list(numbers.items())[:limit])
 
 

@@ -92,6 +92,14 @@ def test_non_finite_numbers_are_left_out_and_named():
     assert snapshot["nonFinite"] == ["progress.episodeReturnMean", "metrics.a"]
 
 
+def test_what_is_true_or_false_is_no_metric():
+    trials = count_trials([{"id": "a", "state": "Running", "parameters": {}, "metrics": {"done": True, "reward": 1.5}}])
+    snapshot = json.loads(encode(HEADER | {"progress": {}, "metrics": {"done": False, "a": 1}, "trials": trials}))
+    jsonschema.validate(snapshot, SCHEMA)
+    assert snapshot["metrics"] == {"a": 1}
+    assert snapshot["trials"]["items"][0]["metrics"] == {"reward": 1.5}
+
+
 def big_trials(count):
     metrics = {f"a-rather-long-metric-name-{index}": 1.0 / 3 for index in range(20)}
     parameters = {f"a.rather.long.path.{index}": "v" * 300 for index in range(20)}
