@@ -1,6 +1,7 @@
 """Trainables for tests of the search; imported by name in trials."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -32,6 +33,21 @@ def always_failing(config):
 
 def returning(config):
     return {"reward": float(config["x"])}
+
+
+def failing_under_tune(config):
+    from ray import tune
+
+    if config["x"] == 1:
+        raise ArithmeticError("one is too few")
+    tune.report({"reward": 1.0})
+    if config["x"] == 2:
+        raise ArithmeticError("two is too many")
+    tune.report({"reward": float(config["x"])})
+
+
+def killed(config):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def reporting(config):

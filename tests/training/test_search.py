@@ -114,6 +114,35 @@ def test_functions_of_tunes_api_run_under_tune(tmp_path, function, best):
     assert (done.summary["bestTrial"], done.summary["bestValue"]) == ("2", best)
 
 
+def test_a_trial_that_fails_under_tune_says_what_it_raised(tmp_path):
+    done = run(tmp_path, grid("failing_under_tune", [1, 2, 3]))
+    assert [row["state"] for row in done.rows] == ["Failed", "Failed", "Succeeded"]
+    errors = [row["error"] for row in done.rows]
+    assert errors == ["ArithmeticError: one is too few", "ArithmeticError: two is too many", ""]
+    assert done.last["trials"]["items"][1]["error"] == "ArithmeticError: two is too many"
+
+
+def test_a_trial_whose_process_dies_under_tune_says_so(tmp_path):
+    with pytest.raises(AllTrialsFailed, match="the first: ActorDiedError: "):
+        run(tmp_path, grid("killed", [1]))
+
+
+def test_an_algorithms_trial_that_fails_says_what_its_environment_raised(tmp_path):
+    spec = {
+        "algorithm": {"name": "PPO"},
+        "environment": {"name": "environments:Broken"},
+        "sampling": {"envRunners": 0},
+        "stop": {"iterations": 1},
+        "search": {
+            "parameters": [{"path": "algorithm.config.lr", "grid": [0.001]}],
+            "metric": "train/return_mean",
+            "mode": "max",
+        },
+    }
+    with pytest.raises(AllTrialsFailed, match="the first: ZeroDivisionError: the simulator has no more fuel"):
+        run(tmp_path, spec)
+
+
 def test_an_algorithm_is_searched_and_each_trial_keeps_its_checkpoint(tmp_path):
     spec = {
         "algorithm": {

@@ -84,3 +84,9 @@ def root_cause(error: BaseException) -> BaseException:
     if type(error) is RuntimeError and not error.args and error.__cause__ is not None:
         return root_cause(error.__cause__)
     return error
+
+
+def described(error: BaseException) -> str:
+    """One line or more for a table: the type of what the user's code raised, and its message."""
+    cause = root_cause(error)
+    return f"{type(cause).__name__}: {cause}"

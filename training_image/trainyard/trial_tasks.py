@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from trainyard.errors import described
 from trainyard.metrics import finite
 from trainyard.specification import Specification, Stop, TrialResources
 from trainyard.stopping import Counters, stop_reason
@@ -71,8 +72,7 @@ def _take(ray: Any, stream: Any, index: int, table: TrialTable, refresh: Callabl
         refresh(changed_state=True)
         return True
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None) or error
-        table.finish(index, f"{type(cause).__name__}: {cause}")
+        table.finish(index, described(error))
         refresh(changed_state=True)
         return True
     if kind == STARTED:

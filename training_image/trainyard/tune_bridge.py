@@ -1,11 +1,13 @@
 """Between Ray Tune and the trial table: what Tune tells about trials, when it stops one, how a run reports to it."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 
 from trainyard.callbacks import Callback, Evaluation, Iteration
+from trainyard.errors import described
 from trainyard.metrics import RLLIB, Metrics, finite
 from trainyard.run import Outcome, Run
 from trainyard.specification import Specification
@@ -42,10 +44,21 @@ class TableCallback(tune.Callback):
         self._refresh(changed_state=True)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_error()
-        cause = getattr(error, "cause", None) or error
-        self._table.finish(trial.config[POINT], f"{type(cause).__name__}: {cause}" if cause else "unknown error")
+        self._table.finish(trial.config[POINT], error_of(trial))
         self._refresh(changed_state=True)
+
+
+def error_of(trial: Any) -> str:
+    """What ended a failed trial.
+
+    Read from the files that Tune has just written in this process. `Trial.get_error` looks for them in the
+    experiment's storage, where Tune copies them later, and finds nothing yet.
+    """
+    if trial.pickled_error_file is not None:
+        return described(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+    # An error of Tune itself is kept as text only, below a line with the number of the failure.
+    _, _, text = Path(trial.error_file).read_text().partition("\n")
+    return text.strip()
 
 
 class TableStopper(tune.Stopper):
