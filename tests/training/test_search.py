@@ -8,12 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from sqlalchemy import text
 
 from trainyard import search, trial_tasks
 from trainyard.errors import InvalidConfiguration
 from trainyard.launch import Started
 from trainyard.manifest import normalise_numbers
 from trainyard.progress import Progress, ProgressFile
+from trainyard.recording.database import open_database
 from trainyard.run import Identity
 from trainyard.search import AllTrialsFailed
 from trainyard.specification import parse
@@ -167,6 +169,109 @@ def test_an_algorithm_is_searched_and_each_trial_keeps_its_checkpoint(tmp_path):
     for trial in ("trial-1", "trial-2"):
         assert (tmp_path / "trials" / trial / "checkpoints" / "2" / "trainyard.json").exists()
         assert (tmp_path / "trials" / trial / "progress.csv").exists()
+
+
+def recorded(folder, query):
+    engine = open_database(f"sqlite:///{folder}/database/recording.sqlite")
+    with engine.connect() as connection:
+        found = [tuple(row) for row in connection.execute(text(query))]
+    engine.dispose()
+    return found
+
+
+GAPS = """
+select e.episode from episodes e left join steps s on s.run_id = e.run_id and s.episode = e.episode
+group by e.run_id, e.episode, e.length having count(s.t) <> e.length or max(s.t) <> e.length - 1
+"""
+
+
+def recorded_search(values, environment="CartPole-v1", **fields):
+    """Trials with remote env runners, which have to find out whose they are."""
+    return {
+        "algorithm": {
+            "name": "PPO",
+            "config": {"train_batch_size_per_learner": 200, "minibatch_size": 100, "num_epochs": 1},
+            "model": {"fcnet_hiddens": [16]},
+        },
+        "environment": {"name": environment},
+        "sampling": {"envRunners": 1, "envsPerRunner": 2, "cpusPerEnvRunner": 0.5},
+        "stop": {"iterations": 2},
+        "evaluation": {"everyIterations": 2, "episodes": 2},
+        "recording": {"steps": "All"},
+        "search": {
+            "parameters": [{"path": "algorithm.config.lr", "grid": values}],
+            "metric": "train/return_mean",
+            "mode": "max",
+            "maxConcurrentTrials": 2,
+            "resourcesPerTrial": {"cpu": 0.5},
+        },
+    } | fields
+
+
+def test_every_trial_of_a_recorded_search_has_exactly_the_rows_that_it_counted(tmp_path):
+    done = run(tmp_path, recorded_search([0.001, 0.01, 0.1]))
+    assert [row["state"] for row in done.rows] == ["Succeeded"] * 3
+    counted = [
+        (row["trial"], int(float(row["time/env_steps"])), int(float(row["train/episodes"]))) for row in done.rows
+    ]
+    assert all(steps >= 400 for _, steps, _ in counted)
+
+    of_training = "from live_episodes e where e.kind = 'train'"
+    steps = (
+        "select e.trial, count(*) from live_steps s join episodes e on e.run_id = s.run_id and e.episode = s.episode"
+    )
+    assert recorded(tmp_path, f"{steps} where e.kind = 'train' group by 1 order by 1") == [row[:2] for row in counted]
+    assert recorded(tmp_path, f"select trial, sum(length) {of_training} group by 1 order by 1") == [
+        row[:2] for row in counted
+    ]
+    finished = f"select trial, count(*) {of_training} and ended is not null group by 1 order by 1"
+    assert recorded(tmp_path, finished) == [(trial, episodes) for trial, _, episodes in counted]
+    assert recorded(tmp_path, GAPS) == []
+    assert recorded(tmp_path, "select trial, iteration from live_iterations order by 1, 2") == [
+        (trial, iteration) for trial in ("1", "2", "3") for iteration in (1, 2)
+    ]
+    assert recorded(tmp_path, "select trial, kind, episodes from live_evaluations order by 1") == [
+        (trial, "validation", 2) for trial in ("1", "2", "3")
+    ]
+    # One run, one attempt, and a row for each trial with the parameters of the table.
+    assert recorded(tmp_path, "select count(*) from runs") == [(1,)]
+    assert recorded(tmp_path, "select attempt, outcome from attempts") == [(1, "3 of 3 trials succeeded")]
+    trials = recorded(tmp_path, "select trial, parameters, outcome, live_until from trials order by 1")
+    assert [(trial, json.loads(parameters)["lr"]) for trial, parameters, _, _ in trials] == [
+        ("1", 0.001),
+        ("2", 0.01),
+        ("3", 0.1),
+    ]
+    assert {outcome for _, _, outcome, _ in trials} == {"2 of 2 iterations"}
+    # A later attempt of a trial goes on from the position in its own checkpoint, which has all of its rows.
+    for trial in ("1", "2", "3"):
+        state = json.loads(
+            (tmp_path / "trials" / f"trial-{trial}" / "checkpoints" / "2" / "trainyard.json").read_text()
+        )
+        position = state["callbacks"]["TrialRecording"]["position"]
+        last = recorded(tmp_path, f"select max(position) from iterations where trial = '{trial}'")
+        assert last[0][0] <= position
+
+
+def test_a_second_attempt_at_a_recorded_search_goes_on_from_every_trials_checkpoint(tmp_path):
+    run(tmp_path, recorded_search([0.001, 0.01], stop={"iterations": 2}))
+    before = recorded(tmp_path, "select * from steps order by episode, t")
+    done = run(tmp_path, recorded_search([0.001, 0.01], stop={"iterations": 3}))
+    assert recorded(tmp_path, "select * from steps order by episode, t")[: len(before)] == before
+    assert recorded(tmp_path, "select trial, attempt, iteration from live_iterations order by 1, 2, 3") == [
+        (trial, attempt, iteration) for trial in ("1", "2") for attempt, iteration in ((1, 1), (1, 2), (2, 3))
+    ]
+    counted = [(row["trial"], int(float(row["time/env_steps"]))) for row in done.rows]
+    of_training = "select trial, sum(length) from live_episodes where kind = 'train' group by 1 order by 1"
+    assert recorded(tmp_path, of_training) == counted
+    assert recorded(tmp_path, GAPS) == []
+
+
+def test_a_recorded_trial_that_fails_keeps_what_was_committed_and_how_it_ended(tmp_path):
+    with pytest.raises(AllTrialsFailed, match="the simulator has no more fuel"):
+        run(tmp_path, recorded_search([0.001], environment="environments:Broken"))
+    assert recorded(tmp_path, "select trial, outcome from trials") == [("1", "ZeroDivisionError")]
+    assert recorded(tmp_path, "select outcome from attempts") == [("0 of 1 trials succeeded",)]
 
 
 def test_a_misspelt_parameter_path_is_refused_before_any_trial(tmp_path):

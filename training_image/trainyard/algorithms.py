@@ -5,7 +5,7 @@ Importing this module imports RLlib and torch (seconds); a driver connects to Ra
 
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def limit_threads(cpus: float) -> None:
     torch.set_num_threads(max(1, int(cpus)))
 
 
-def build_config(specification: Specification, runner_callbacks: list[type] | None = None) -> AlgorithmConfig:
+def build_config(specification: Specification, runner_callbacks: Sequence[Callable[[], Any]] = ()) -> AlgorithmConfig:
     """Make RLlib's configuration of an `algorithm` run.
 
     Raises:
@@ -144,7 +144,7 @@ def build_config(specification: Specification, runner_callbacks: list[type] | No
             .environment(choice.rllib_name, env_config=environment.config)
             .training(**training)
             .learners(num_learners=learner.count, num_cpus_per_learner=learner.cpus, num_gpus_per_learner=learner.gpus)
-            .callbacks([EpisodeLog, *(runner_callbacks or [])])
+            .callbacks([EpisodeLog, *runner_callbacks])
             # An environment that raises must end the run at once, with its traceback. RLlib's restarts would stall for
             # a minute and then loop.
             .fault_tolerance(restart_failed_env_runners=False, ignore_env_runner_failures=False)

@@ -6,6 +6,7 @@ checkpoint and restored with it. Units: an iteration is one train() of the algor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -81,8 +82,8 @@ class Callback:
         """Why the run should end after this iteration, or None; asked after the iteration and its evaluation."""
         return None
 
-    def runner_callbacks(self) -> list[type]:
-        """RLlibCallback classes that run inside the env runners; importable by name, without constructor arguments."""
+    def runner_callbacks(self) -> list[Callable[[], Any]]:
+        """What makes the RLlibCallbacks that run inside the env runners: their classes, or a partial of one."""
         return []
 
     def state_dict(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from trainyard import metrics as names
 from trainyard.algorithms import Trainer, build_config, env_steps, limit_threads, loss, policy_lag, seed_everything
 from trainyard.callbacks import Callback, Evaluation, Iteration
 from trainyard.checkpoints import CheckpointStore
+from trainyard.errors import root_cause
 from trainyard.evaluation import Evaluator
 from trainyard.metrics import EpisodeWindow, Metrics, better, is_finite_number
 from trainyard.run import Best, Outcome, Run
@@ -50,7 +51,7 @@ def train(run: Run, callbacks: Sequence[Callback] = ()) -> Outcome:
         loop.test()
         outcome = Outcome(reason, time.monotonic() - started)
     except BaseException as error:
-        outcome = Outcome(type(error).__name__, time.monotonic() - started, error)
+        outcome = Outcome(type(root_cause(error)).__name__, time.monotonic() - started, error)
         raise
     finally:
         _tell_all(callbacks, lambda callback: callback.on_run_end(run, outcome))

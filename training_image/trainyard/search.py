@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from trainyard import sizing, storage, trial_tasks
 from trainyard.errors import InvalidConfiguration, TrainyardError
 from trainyard.manifest import normalise_numbers
 from trainyard.points import Point, points
+from trainyard.recording.search import recorded
 from trainyard.reports import build as report
 from trainyard.reports.records import now
 from trainyard.run import Identity, Run
@@ -30,7 +32,7 @@ from trainyard.terminal import duration, number
 from trainyard.trainables import iterations_of, load, with_values
 from trainyard.trial_logs import CSV_FILE, TrialLogs, trial_folder
 from trainyard.trial_logs import FOLDER as TRIALS_FOLDER
-from trainyard.trials import Trial, TrialTable
+from trainyard.trials import Trial, TrialTable, trials_of
 
 if TYPE_CHECKING:
     from trainyard.launch import Started
@@ -75,7 +77,7 @@ def run(started: Started) -> dict[str, Any]:
     )
     begun, before = now(), time.monotonic()
     view = _View(started, table)
-    with view:
+    with _recorded(started, table), view:
         _run_trials(started, found, table, view)
     seconds = time.monotonic() - before
     started.storage.keep_text(TABLE_FILE, table.csv())
@@ -92,6 +94,10 @@ def run(started: Started) -> dict[str, Any]:
     started.storage.keep_text("summary.json", json.dumps(summary, indent=2) + "\n")
     report.after_search(started, facts)
     return summary
+
+
+def _recorded(started: Started, table: TrialTable) -> AbstractContextManager[None]:
+    return nullcontext() if started.specification.recording is None else recorded(started.run(), table)
 
 
 def _keep_curves(started: Started, trials: int) -> None:
@@ -214,6 +220,7 @@ def _run_function(spec: dict[str, Any], found: list[Point], index: int) -> None:
 def _run_algorithm(spec: dict[str, Any], found: list[Point], identity: Identity, place: str, index: int) -> None:
     from trainyard import driver
     from trainyard.curves import Curves
+    from trainyard.recording.callback import TrialRecording
     from trainyard.tune_bridge import TuneReports
 
     specification = trial_specification(spec, found[index])
@@ -222,7 +229,10 @@ def _run_algorithm(spec: dict[str, Any], found: list[Point], identity: Identity,
     folder = f"{TRIALS_FOLDER}/{trial_folder(index)}"
     target = storage.at_uri(place, folder) if "://" in place else storage.at_directory(Path(place) / folder)
     run = Run(identity, specification, {"spec": spec}, target)
-    driver.train(run, [TuneReports(), Curves()])
+    trial = trials_of(found)[index]
+    # Records come first: what Tune is told of is in the database then.
+    recording = [TrialRecording(trial.id, trial.parameters)] if specification.recording is not None else []
+    driver.train(run, [*recording, TuneReports(), Curves()])
 
 
 def _resources(specification: Specification) -> Any:

@@ -370,8 +370,6 @@ def _relations(spec: dict[str, Any]) -> list[Fault]:
             faults.append(Fault(f"spec.{section}", f"belongs to {' and '.join(owners)}", remedy))
     if spec.get("search") and spec.get("earlyStopping"):
         faults.append(Fault("spec.earlyStopping", "does not work under search", "end the trials with stop"))
-    if spec.get("search") and spec.get("recording") is not None:
-        faults.append(Fault("spec.recording", "does not work under search", "remove it: trials.csv has the trials"))
     faults += _stop_relations(spec)
     faults += _search_relations(spec)
     faults += _cluster_relations(spec)

@@ -44,6 +44,16 @@ class Trial:
     error: str = ""
 
 
+def trials_of(points: list[Point]) -> list[Trial]:
+    """A pending trial for each point, with its id and its parameters by their short names."""
+    names = short_names(list(points[0])) if points else {}
+    width = len(str(len(points)))
+    return [
+        Trial(f"{index + 1:0{width}}", {names[path]: value for path, value in point.items()})
+        for index, point in enumerate(points)
+    ]
+
+
 class TrialTable:
     """All trials of a search, in the order of its points.
 
@@ -55,12 +65,7 @@ class TrialTable:
     def __init__(
         self, points: list[Point], metric: str | None, mode: str, scope: str, logs: TrialLogs | None = None
     ) -> None:
-        names = short_names(list(points[0])) if points else {}
-        width = len(str(len(points)))
-        self.trials = [
-            Trial(f"{index + 1:0{width}}", {names[path]: value for path, value in point.items()})
-            for index, point in enumerate(points)
-        ]
+        self.trials = trials_of(points)
         self.metric = metric
         self.mode = mode
         self.scope = scope

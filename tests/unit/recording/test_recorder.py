@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from trainyard.errors import InvalidConfiguration
 from trainyard.recording.database import VERSION_TABLE, migrate, open_database
 from trainyard.recording.recorder import Recorder, RecordingError
-from trainyard.recording.records import MAIN_TRIAL, Batch, Chunk, RunRecord, Settings, Source, Trade
+from trainyard.recording.records import MAIN_TRIAL, Batch, Chunk, RunRecord, Settings, Source, Trade, TrialRecord
 from trainyard.recording.rows import action_texts
 from trainyard.recording.schema import LIVE_VIEWS, Base
 
@@ -38,8 +38,8 @@ def chunk(n=0, *, start=0, rewards=(1.0, 2.0), finished=True, env=0, steps=True,
     )
 
 
-def batch(*chunks, runner=1, incarnation=0, kind="train"):
-    return Batch(Source(MAIN_TRIAL, kind, runner, incarnation), list(chunks))
+def batch(*chunks, runner=1, incarnation=0, kind="train", trial=MAIN_TRIAL):
+    return Batch(Source(trial, kind, runner, incarnation), list(chunks))
 
 
 def rows(engine, query):
@@ -143,14 +143,6 @@ class TestRows:
         assert (attempt, outcome) == (1, "2 of 2 iterations")
         assert "overfitting/verdict" in str(findings)
         assert rows(engine, "select count(*) from steps") == [(2,)]
-
-    def test_the_trials_of_a_search_have_rows_of_their_own(self, engine):
-        recorder = Recorder(engine, run_record())
-        recorder.add_trial("t1", {"algorithm.config.lr": 0.1})
-        recorder.add_iteration(1, seconds=1.0, env_steps=5, episodes=0, metrics={}, trial="t1")
-        recorder.end_trial("t1", "Succeeded")
-        assert rows(engine, "select trial, outcome from trials order by trial") == [("main", None), ("t1", "Succeeded")]
-        assert rows(engine, "select trial, iteration from live_iterations") == [("t1", 1)]
 
     def test_the_same_episode_twice_is_refused_by_the_database(self, engine):
         recorder = Recorder(engine, run_record())
@@ -266,6 +258,64 @@ class TestAttempts:
         one.flush()
         other.flush()
         assert rows(engine, "select count(*), count(distinct run_id) from live_episodes") == [(2, 2)]
+
+
+class TestSearch:
+    """The trials of a search: rows of their own, in one database, by one recorder."""
+
+    def test_each_trial_has_its_rows_and_its_end_and_there_is_no_main_trial(self, engine):
+        recorder = Recorder(engine, run_record(is_search=True))
+        for trial, lr in (("1", 0.1), ("2", 0.2)):
+            recorder.add_trial(TrialRecord(trial, {"lr": lr}))
+            recorder.add(batch(chunk(), trial=trial))
+            recorder.add_iteration(1, seconds=1.0, env_steps=2, episodes=1, metrics={}, trial=trial)
+        recorder.add(batch(chunk(n=1), trial="1"))
+        recorder.end_trial("1", "2 of 2 iterations")
+        recorder.finish("1 of 2 trials succeeded")
+        assert rows(engine, "select trial, outcome from trials order by trial") == [
+            ("1", "2 of 2 iterations"),
+            ("2", "1 of 2 trials succeeded"),
+        ]
+        assert rows(engine, "select trial, n, iteration from live_episodes order by 1, 2") == [
+            ("1", 0, 1),
+            ("1", 1, 2),
+            ("2", 0, 1),
+        ]
+        assert rows(engine, "select trial, iteration from live_iterations order by 1") == [("1", 1), ("2", 1)]
+
+    def test_a_trial_keeps_the_first_end_that_it_was_given(self, engine):
+        recorder = Recorder(engine, run_record(is_search=True))
+        recorder.add_trial(TrialRecord("1"))
+        recorder.end_trial("1", "ZeroDivisionError")
+        recorder.end_trial("1", "ActorDiedError")
+        assert rows(engine, "select outcome from trials") == [("ZeroDivisionError",)]
+
+    def test_a_trial_goes_on_from_its_own_checkpoint_whatever_the_others_did(self, engine):
+        first = Recorder(engine, run_record(is_search=True))
+        first.add_trial(TrialRecord("1"))
+        first.add_trial(TrialRecord("2"))
+        first.add(batch(chunk(), trial="1"))
+        checkpoint = first.flush()
+        first.add(batch(chunk(), chunk(n=1), trial="2"))
+        first.add(batch(chunk(n=1), trial="1"))
+        first.flush()
+
+        second = Recorder(engine, run_record(is_search=True))
+        second.add_trial(TrialRecord("1", restored_iteration=4, restored_position=checkpoint))
+        assert rows(engine, "select trial, n from live_episodes order by 1, 2") == [("1", 0), ("2", 0), ("2", 1)]
+        second.add(batch(chunk(), trial="1"))
+        second.add_trial(TrialRecord("2"))
+        second.flush()
+        assert rows(engine, "select attempt, trial, n, iteration from live_episodes order by 1, 2, 3") == [
+            (1, "1", 0, 1),
+            (2, "1", 0, 5),
+        ]
+        assert rows(engine, "select attempt, trial, live_until, superseded_by from trials order by 1, 2") == [
+            (1, "1", checkpoint, 2),
+            (1, "2", 0, 2),
+            (2, "1", None, None),
+            (2, "2", None, None),
+        ]
 
 
 class TestLostConnection:

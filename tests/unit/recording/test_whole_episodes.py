@@ -1,7 +1,7 @@
 import numpy as np
 
 from trainyard.asynchronous.episodes import Episode, EpisodeId
-from trainyard.recording.records import Settings
+from trainyard.recording.records import MAIN_TRIAL, Settings
 from trainyard.recording.whole_episodes import batches_of
 
 
@@ -19,18 +19,23 @@ def episode(runner, number, *, incarnation=0):
 
 
 def test_whole_episodes_are_grouped_by_the_process_that_played_them():
-    batches = batches_of([episode(1, 0), episode(2, 0), episode(1, 1), episode(1, 0, incarnation=1)], Settings("All"))
-    found = [(batch.source.runner, batch.source.incarnation, [chunk.n for chunk in batch.chunks]) for batch in batches]
-    assert found == [(1, 0, [0, 1]), (1, 1, [0]), (2, 0, [0])]
+    batches = batches_of(
+        [episode(1, 0), episode(2, 0), episode(1, 1), episode(1, 0, incarnation=1)], Settings("All"), "3"
+    )
+    found = [
+        (batch.source.trial, batch.source.runner, batch.source.incarnation, [chunk.n for chunk in batch.chunks])
+        for batch in batches
+    ]
+    assert found == [("3", 1, 0, [0, 1]), ("3", 1, 1, [0]), ("3", 2, 0, [0])]
 
 
 def test_an_episode_is_one_finished_chunk():
-    ((chunk,),) = (batch.chunks for batch in batches_of([episode(1, 3)], Settings("All")))
+    ((chunk,),) = (batch.chunks for batch in batches_of([episode(1, 3)], Settings("All"), MAIN_TRIAL))
     assert (chunk.start, chunk.length, chunk.total_reward, chunk.finished) == (0, 3, 6.0, True)
     assert (chunk.policy_version, chunk.figures) == (5, {"order_followed": 1.0})
     assert chunk.rewards.tolist() == [1, 2, 3]
 
 
 def test_without_steps_it_keeps_length_and_return():
-    ((chunk,),) = (batch.chunks for batch in batches_of([episode(1, 3)], Settings("Off")))
+    ((chunk,),) = (batch.chunks for batch in batches_of([episode(1, 3)], Settings("Off"), MAIN_TRIAL))
     assert (chunk.actions, chunk.rewards, chunk.length) == (None, None, 3)

@@ -1,4 +1,4 @@
-"""The recorder as a Ray actor: one per run, on the driver's node, found by its name.
+"""The recorder as a Ray actor: one per run, on the driver's node, found by its name. A search has one for its trials.
 
 Ray stops it with the driver's job. It is not restarted: a recorder that died has lost what it had not committed, and
 the run must not go on as if nothing had happened.
@@ -6,6 +6,7 @@ the run must not go on as if nothing had happened.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -26,12 +27,15 @@ class RecorderActor(Recorder):
         url: SQLAlchemy URL; never logged.
         run: the run and the attempt.
         settings: for the env runners, which ask for them here.
+        publish: copies a database that is a file to where it outlives this node. Called here, between two commits, so
+            that what is copied is whole.
     """
 
-    def __init__(self, url: str, run: RunRecord, settings: Settings) -> None:
+    def __init__(self, url: str, run: RunRecord, settings: Settings, publish: Callable[[], None]) -> None:
         engine = open_database(url)
         migrate(engine)
         self._settings = settings
+        self._publish = publish
         super().__init__(engine, run)
 
     def describe(self) -> tuple[int, int]:
@@ -42,8 +46,19 @@ class RecorderActor(Recorder):
         """Register an env runner; return its incarnation and what it should record."""
         return self.register_runner(trial, kind, runner), self._settings
 
+    def checkpoint(self) -> int:
+        """Flush and publish, so that the database never knows less than the checkpoint; return the position."""
+        position = self.flush()
+        self._publish()
+        return position
 
-def start_recorder(url: str, run: RunRecord, settings: Settings) -> Any:
+    def finish(self, outcome: str, findings: Mapping[str, float | str] | None = None) -> int:
+        position = super().finish(outcome, findings)
+        self._publish()
+        return position
+
+
+def start_recorder(url: str, run: RunRecord, settings: Settings, publish: Callable[[], None] = lambda: None) -> Any:
     """Start the recorder on this node and wait until it has registered the attempt; return its handle.
 
     Raises:
@@ -52,6 +67,6 @@ def start_recorder(url: str, run: RunRecord, settings: Settings) -> Any:
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote = ray.remote(num_cpus=0, max_restarts=0, max_concurrency=1)(RecorderActor)
-    actor = remote.options(name=ACTOR_NAME, scheduling_strategy=here).remote(url, run, settings)
+    actor = remote.options(name=ACTOR_NAME, scheduling_strategy=here).remote(url, run, settings, publish)
     ray.get(actor.describe.remote())
     return actor

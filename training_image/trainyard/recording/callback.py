@@ -1,8 +1,8 @@
 """The driver's side of the recording: starts the recorder, tells it of iterations and evaluations, keeps its position.
 
 With every checkpoint the recorder's position is saved: an attempt that goes on from it supersedes what was written
-after. Where the storage is remote, the SQLite file is published before each checkpoint, so that the database never
-knows less than the checkpoint.
+after. Where the storage is remote, the recorder publishes its SQLite file before each checkpoint, so that the database
+never knows less than the checkpoint.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from trainyard import metrics as names
 from trainyard.callbacks import Callback, Evaluation, Iteration
 from trainyard.metrics import finite
-from trainyard.recording.records import MAIN_TRIAL, Batch, RunRecord, Settings, Source
+from trainyard.recording.records import MAIN_TRIAL, Batch, RunRecord, Settings, Source, TrialRecord
 from trainyard.specification import ALWAYS_ASYNCHRONOUS
 
 if TYPE_CHECKING:
@@ -35,28 +37,27 @@ _PACKAGES = ("trainyard", "ray", "torch", "gymnasium", "numpy", "skfolio")
 class Recording(Callback):
     """Records an algorithm run. Its place in the driver's callbacks does not matter."""
 
+    trial = MAIN_TRIAL
+
     def __init__(self) -> None:
         self._recorder: Any = None
         self._run: Run | None = None
         self._restored: dict[str, Any] = {}
         self._evaluated_episodes: dict[str, int] = {}
 
-    def runner_callbacks(self) -> list[type]:
+    def runner_callbacks(self) -> list[Callable[[], Any]]:
         from trainyard.recording.runner import RecordEpisodes
 
-        return [RecordEpisodes]
+        return [partial(RecordEpisodes, self.trial)]
 
     def on_run_start(self, run: Run) -> None:
         import ray
 
-        from trainyard.recording.actor import start_recorder
-
         self._run = run
-        url = database_url(run)
-        self._recorder = start_recorder(url, self._record_of(run), _settings(run))
+        self._recorder = self._join(run)
         run.listen(lambda episodes: self._record_whole(run, episodes))
         attempt, position = ray.get(self._recorder.describe.remote())
-        logger.info("recording attempt %d of the run from position %d", attempt, position)
+        logger.info("recording %s of attempt %d of the run from position %d", self.trial, attempt, position)
 
     def on_iteration(self, run: Run, iteration: Iteration) -> None:
         import ray
@@ -72,6 +73,7 @@ class Recording(Callback):
                 env_steps=int(values[names.TIME_ENV_STEPS]),
                 episodes=int(values[names.TRAIN_EPISODES]),
                 metrics={name: value for name, value in values.items() if not name.startswith(names.RLLIB)},
+                trial=self.trial,
             )
         )
 
@@ -89,7 +91,7 @@ class Recording(Callback):
         self._evaluated_episodes[evaluation.kind] = first + len(chunks)
         ray.get(
             self._recorder.add_evaluation.remote(
-                Batch(Source(MAIN_TRIAL, evaluation.kind, 0, 0), chunks),
+                Batch(Source(self.trial, evaluation.kind, 0, 0), chunks),
                 iteration=evaluation.iteration,
                 seconds=evaluation.seconds,
                 metrics=finite(evaluation.metrics),
@@ -97,18 +99,14 @@ class Recording(Callback):
         )
 
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
-        import ray
-
         if self._recorder is None:
             return
         if outcome.error is None:
             self._flush_runners()
-            ray.get(self._recorder.finish.remote(outcome.reason, run.findings))
-            self._publish()
+            self._end(run, outcome)
             return
         try:
-            ray.get(self._recorder.finish.remote(outcome.reason, run.findings))
-            self._publish()
+            self._end(run, outcome)
         except Exception:
             # It may well be what ended the run; the run's own error is the one to show.
             logger.exception("the end of the failed run could not be recorded")
@@ -117,8 +115,7 @@ class Recording(Callback):
         import ray
 
         self._flush_runners()
-        position = ray.get(self._recorder.flush.remote())
-        self._publish()
+        position = ray.get(self._recorder.checkpoint.remote())
         return {"identity": identity_of(self._run), "position": position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -128,7 +125,7 @@ class Recording(Callback):
         """Not waited for here: an iteration's row and a checkpoint are, and the recorder takes calls in order."""
         from trainyard.recording.whole_episodes import batches_of
 
-        for batch in batches_of(episodes, _settings(run)):
+        for batch in batches_of(episodes, _settings(run), self.trial):
             self._recorder.add.remote(batch)
 
     def _flush_runners(self) -> None:
@@ -137,28 +134,71 @@ class Recording(Callback):
         assert self._run is not None
         self._run.foreach_env_runner(flush_runner)
 
-    def _publish(self) -> None:
-        assert self._run is not None
-        self._run.storage.publish(FOLDER)
+    def _join(self, run: Run) -> Any:
+        """Return the recorder, which knows this attempt now."""
+        return start(run, restored_iteration=run.restored_iteration, restored_position=self._restored_position(run))
 
-    def _record_of(self, run: Run) -> RunRecord:
+    def _end(self, run: Run, outcome: Outcome) -> None:
+        import ray
+
+        ray.get(self._recorder.finish.remote(outcome.reason, run.findings))
+
+    def _restored_position(self, run: Run) -> int | None:
         # A checkpoint of another run (a warm start) has positions of that run's rows.
-        same_run = self._restored.get("identity") == identity_of(run)
-        return RunRecord(
-            identity=identity_of(run),
-            name=run.identity.name,
-            namespace=run.identity.namespace,
-            uid=run.identity.uid,
-            seed=run.specification.seed,
-            specification=run.document.get("spec", {}),
-            versions=_versions(),
-            cluster_attempt=run.identity.attempt,
-            submission=run.identity.submission,
-            job_id=run.identity.job_id,
-            hostname=socket.gethostname(),
-            restored_iteration=run.restored_iteration,
-            restored_position=self._restored["position"] if same_run else None,
-        )
+        return self._restored["position"] if self._restored.get("identity") == identity_of(run) else None
+
+
+class TrialRecording(Recording):
+    """Records a trial of a search, in its own process; the search's driver has started the recorder.
+
+    Args:
+        trial: its id in the table of the trials.
+    """
+
+    def __init__(self, trial: str, parameters: dict[str, Any]) -> None:
+        super().__init__()
+        self.trial = trial
+        self._parameters = parameters
+
+    def _join(self, run: Run) -> Any:
+        import ray
+
+        from trainyard.recording.actor import ACTOR_NAME
+
+        recorder = ray.get_actor(ACTOR_NAME)
+        record = TrialRecord(self.trial, self._parameters, run.restored_iteration, self._restored_position(run))
+        ray.get(recorder.add_trial.remote(record))
+        return recorder
+
+    def _end(self, run: Run, outcome: Outcome) -> None:
+        import ray
+
+        ray.get(self._recorder.end_trial.remote(self.trial, outcome.reason))
+
+
+def start(run: Run, **of_this_attempt: Any) -> Any:
+    """Start the recorder of a run on this node; return its handle.
+
+    Args:
+        of_this_attempt: further fields of its `RunRecord`.
+    """
+    from trainyard.recording.actor import start_recorder
+
+    record = RunRecord(
+        identity=identity_of(run),
+        name=run.identity.name,
+        namespace=run.identity.namespace,
+        uid=run.identity.uid,
+        seed=run.specification.seed,
+        specification=run.document.get("spec", {}),
+        versions=_versions(),
+        cluster_attempt=run.identity.attempt,
+        submission=run.identity.submission,
+        job_id=run.identity.job_id,
+        hostname=socket.gethostname(),
+        **of_this_attempt,
+    )
+    return start_recorder(database_url(run), record, _settings(run), partial(run.storage.publish, FOLDER))
 
 
 def identity_of(run: Run | None) -> str:

@@ -1,4 +1,4 @@
-"""Attempts of a run: registering one, and cutting off what it does not stand on."""
+"""Attempts of a run and their trials: registering one, and cutting off what it does not stand on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
-from trainyard.recording.records import MAIN_TRIAL, RunRecord
+from trainyard.recording.records import RunRecord, TrialRecord
 from trainyard.recording.schema import AttemptRow, EpisodeRow, RunRow, TrialRow
 
 
@@ -36,7 +36,6 @@ def register_attempt(connection: Connection, run: RunRecord, now: datetime) -> t
     else:
         run_id, attempt, position = found.run_id, found.attempt + 1, found.position
         connection.execute(update(RunRow).where(RunRow.run_id == run_id).values(attempt=attempt))
-        _supersede(connection, run_id, attempt, run.restored_position or 0)
     connection.execute(
         insert(AttemptRow).values(
             run_id=run_id,
@@ -50,18 +49,25 @@ def register_attempt(connection: Connection, run: RunRecord, now: datetime) -> t
             restored_position=run.restored_position,
         )
     )
-    connection.execute(
-        insert(TrialRow).values(run_id=run_id, attempt=attempt, trial=MAIN_TRIAL, parameters={}, started=now)
-    )
     return run_id, attempt, position
 
 
-def _supersede(connection: Connection, run_id: int, attempt: int, position: int) -> None:
-    """Cut the earlier attempts off at ``position``, where they were not cut off before it already."""
+def begin_trial(connection: Connection, run_id: int, attempt: int, trial: TrialRecord, now: datetime) -> None:
+    """Begin a trial in this attempt, and cut off what earlier attempts at it wrote after its checkpoint."""
+    _supersede(connection, run_id, attempt, trial.trial, trial.restored_position or 0)
+    connection.execute(
+        insert(TrialRow).values(
+            run_id=run_id, attempt=attempt, trial=trial.trial, parameters=trial.parameters, started=now
+        )
+    )
+
+
+def _supersede(connection: Connection, run_id: int, attempt: int, trial: str, position: int) -> None:
+    """Cut the trial's earlier attempts off at ``position``, where they were not cut off before it already."""
     connection.execute(
         update(TrialRow)
         .where(
-            and_(TrialRow.run_id == run_id, TrialRow.attempt < attempt),
+            and_(TrialRow.run_id == run_id, TrialRow.attempt < attempt, TrialRow.trial == trial),
             or_(TrialRow.live_until.is_(None), TrialRow.live_until > position),
         )
         .values(live_until=position, superseded_by=attempt)

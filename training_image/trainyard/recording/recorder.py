@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from trainyard.errors import TrainyardError
-from trainyard.recording.lineage import next_episode, register_attempt
-from trainyard.recording.records import MAIN_TRIAL, Batch, Chunk, RunRecord, Source
+from trainyard.recording.lineage import begin_trial, next_episode, register_attempt
+from trainyard.recording.records import MAIN_TRIAL, Batch, Chunk, RunRecord, Source, TrialRecord
 from trainyard.recording.rows import EpisodeRows, OpenEpisode
 from trainyard.recording.schema import AttemptRow, EvaluationRow, IterationRow, RunRow, TrialRow
 
@@ -40,8 +40,8 @@ class Recorder:
 
     Args:
         engine: a database that is migrated to the current schema.
-        run: the run and the attempt; registering it supersedes what earlier attempts wrote after the checkpoint that
-            this one goes on from.
+        run: the run and the attempt. Registering a trial, or a run without a search, supersedes what earlier attempts
+            wrote after the checkpoint that this one goes on from.
         clock: the time of the rows.
     """
 
@@ -52,7 +52,7 @@ class Recorder:
         self._clock = clock
         self._incarnations: dict[tuple[str, str, int], int] = {}
         self._open: dict[tuple[Source, int, int], OpenEpisode] = {}
-        self._iteration: dict[str, int] = {MAIN_TRIAL: run.restored_iteration + 1}
+        self._iteration: dict[str, int] = {}
         self._pending: list[tuple[Batch, int | None]] = []
         self._pending_steps = 0
         self._committed_at = time.monotonic()
@@ -60,6 +60,8 @@ class Recorder:
         with engine.begin() as connection:
             self._run_id, self.attempt, self._position = register_attempt(connection, run, clock())
             self._next_episode = next_episode(connection, self._run_id)
+            if not run.is_search:
+                self._begin(connection, TrialRecord(MAIN_TRIAL, {}, run.restored_iteration, run.restored_position))
 
     @property
     def position(self) -> int:
@@ -86,18 +88,18 @@ class Recorder:
             self._commit(lambda connection, position: self._write_batches(connection, position, pending))
         return self._position
 
-    def add_trial(self, trial: str, parameters: Mapping[str, Any]) -> None:
+    def add_trial(self, trial: TrialRecord) -> None:
         """Begin a trial of a search."""
-        row = {"run_id": self._run_id, "attempt": self.attempt, "trial": trial, "parameters": dict(parameters)}
-        self._iteration[trial] = 1
-        self._commit(lambda connection, _: connection.execute(insert(TrialRow).values(**row, started=self._clock())))
+        self._commit(lambda connection, _: self._begin(connection, trial))
 
     def end_trial(self, trial: str, outcome: str) -> None:
-        """Note how a trial ended."""
+        """Flush, and note how a trial ended; nothing to note for one that has an end already."""
+        self.flush()
         self._commit(
             lambda connection, _: connection.execute(
                 update(TrialRow)
-                .where(TrialRow.run_id == self._run_id, TrialRow.attempt == self.attempt, TrialRow.trial == trial)
+                .filter_by(**self._of_trial(trial))
+                .where(TrialRow.ended.is_(None))
                 .values(ended=self._clock(), outcome=outcome)
             )
         )
@@ -158,6 +160,10 @@ class Recorder:
 
         self._commit(write)
         return self._position
+
+    def _begin(self, connection: Connection, trial: TrialRecord) -> None:
+        begin_trial(connection, self._run_id, self.attempt, trial, self._clock())
+        self._iteration[trial.trial] = trial.restored_iteration + 1
 
     def _of_trial(self, trial: str) -> dict[str, Any]:
         return {"run_id": self._run_id, "attempt": self.attempt, "trial": trial}
@@ -222,7 +228,7 @@ class Recorder:
             source = batch.source
             for chunk in batch.chunks:
                 state = self._episode(source, chunk, position)
-                number = iteration if iteration is not None else self._iteration.get(source.trial, 1)
+                number = iteration if iteration is not None else self._iteration[source.trial]
                 writer.add(source, chunk, state, number)
                 if chunk.finished:
                     del self._open[source, chunk.env, chunk.n]

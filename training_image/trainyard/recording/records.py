@@ -20,6 +20,7 @@ class RunRecord:
     Attributes:
         identity: the run's uid; of a run without one, a name that later attempts have too.
         restored_position: position that the checkpoint remembers; None for a start from nothing.
+        is_search: its trials register themselves as they begin; a run without a search is the one trial `main`.
     """
 
     identity: str
@@ -33,6 +34,17 @@ class RunRecord:
     submission: int
     job_id: str
     hostname: str
+    restored_iteration: int = 0
+    restored_position: int | None = None
+    is_search: bool = False
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial in this attempt; what a checkpoint of its own gave it, as in `RunRecord`."""
+
+    trial: str = MAIN_TRIAL
+    parameters: dict[str, Any] = field(default_factory=dict)
     restored_iteration: int = 0
     restored_position: int | None = None
 

@@ -36,9 +36,13 @@ class RecordEpisodes(RLlibCallback):
     """Sends what an env runner samples to the recorder, in order, with at most one batch on its way.
 
     A recorder that fails makes the next sample() fail, and the run with it: there are no silent gaps.
+
+    Args:
+        trial: whose episodes these are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trial: str = MAIN_TRIAL) -> None:
+        self._trial = trial
         self._recorder: Any = None
         self._settings = Settings()
         self._source: Source | None = None
@@ -84,8 +88,8 @@ class RecordEpisodes(RLlibCallback):
     def _join(self, env_runner: EnvRunner) -> None:
         self._recorder = ray.get_actor(ACTOR_NAME)
         index = env_runner.worker_index or 0
-        incarnation, self._settings = ray.get(self._recorder.join.remote(MAIN_TRIAL, "train", index))
-        self._source = Source(MAIN_TRIAL, "train", index, incarnation)
+        incarnation, self._settings = ray.get(self._recorder.join.remote(self._trial, "train", index))
+        self._source = Source(self._trial, "train", index, incarnation)
         _of_runner[env_runner] = self
 
     def _take(self, episode: SingleAgentEpisode) -> None:

@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from trainyard.asynchronous.episodes import Episode
-from trainyard.recording.records import MAIN_TRIAL, Batch, Chunk, Settings, Source
+from trainyard.recording.records import Batch, Chunk, Settings, Source
 
 
-def batches_of(episodes: Iterable[Episode], settings: Settings) -> list[Batch]:
+def batches_of(episodes: Iterable[Episode], settings: Settings, trial: str) -> list[Batch]:
     """One batch for each runner. Dates, values and trades of a market environment stay on the runner."""
 
     def source(episode: Episode) -> tuple[int, int]:
         return episode.id.runner, episode.id.incarnation
 
     return [
-        Batch(Source(MAIN_TRIAL, "train", *key), [_chunk(episode, settings) for episode in group])
+        Batch(Source(trial, "train", *key), [_chunk(episode, settings) for episode in group])
         for key, group in groupby(sorted(episodes, key=source), key=source)
     ]
 
