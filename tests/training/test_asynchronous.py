@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 
@@ -17,6 +18,7 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from ray.rllib.utils.spaces.space_utils import unsquash_action
+from sqlalchemy import text
 
 from trainyard.asynchronous.algorithm import AsynchronousPPO, AsynchronousPPOConfig, default_max_policy_lag
 from trainyard.asynchronous.collector import CollectorSettings, EnvironmentFailed, EpisodeCollector, RunnersFailed
@@ -28,7 +30,13 @@ from trainyard.asynchronous.export import (
     numpy_weights,
 )
 from trainyard.asynchronous.policy import Layer, NumpyPolicy, PolicyWeights
+from trainyard.driver import train
 from trainyard.learners import LEAN_LEARNERS
+from trainyard.recording.callback import Recording
+from trainyard.recording.database import open_database
+from trainyard.run import Identity, Run
+from trainyard.specification import parse
+from trainyard.storage import at_directory
 
 RULES = ActionRules()
 
@@ -309,6 +317,56 @@ class TestAlgorithm:
         for name, value in other.learner_group.get_weights()["default_policy"].items():
             np.testing.assert_array_equal(value, expected[name])
         assert other.train()["training_iteration"] == 2
+
+
+class TestRecordedEpisodes:
+    """Whole episodes of a market come to the database with what the recording of RLlib's runners would keep."""
+
+    @pytest.fixture(scope="class")
+    def database(self, cluster, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("recorded")
+        market = {"data": "sp500", "asset": "KO", "start": "2000-01-01", "end": "2005-12-31", "episode_length": 30}
+        spec = {
+            "seed": 1,
+            "algorithm": {"name": "PPO", "config": {"minibatch_size": 100, "num_epochs": 1}},
+            "environment": {"name": "trading", "config": market | {"reward": "log_return"}},
+            "sampling": {"mode": "Asynchronous", "envRunners": 2, "cpusPerEnvRunner": 0.2, "episodesPerUpdate": 6},
+            "stop": {"episodes": 12},
+            "recording": {"steps": "Sampled", "sampleFraction": 0.5},
+        }
+        run = Run(Identity("recorded"), parse(spec), {"spec": spec}, at_directory(folder))
+        train(run, [Recording()])
+        assert run.counters.episodes == 12
+        engine = open_database(f"sqlite:///{folder}/database/recording.sqlite")
+        with engine.connect() as connection:
+            yield lambda query: [tuple(row) for row in connection.execute(text(query))]
+        engine.dispose()
+
+    def test_every_episode_is_there_once_and_has_its_steps_where_they_are_sampled(self, database):
+        assert database("select count(*), min(length), max(length) from live_episodes") == [(12, 30, 30)]
+        sampled = "select count(*) from live_episodes where steps_recorded = (n % 2 = 0)"
+        assert database(sampled) == [(12,)]
+        ((steps,),) = database("select 30 * count(*) from live_episodes where steps_recorded")
+        assert steps > 0
+        assert database("select count(*) from live_steps") == [(steps,)]
+
+    def test_steps_have_days_in_order_and_the_values_that_made_their_rewards(self, database):
+        rows = database("select episode, reward, date, portfolio_value from live_steps order by episode, t")
+        for (episode, _, day, value), (next_episode, reward, next_day, next_value) in itertools.pairwise(rows):
+            if episode == next_episode:
+                assert day < next_day
+                assert reward == pytest.approx(np.log(next_value / value), abs=1e-5)
+
+    def test_trades_are_dated_with_the_day_of_the_decision(self, database):
+        trades = database(
+            "select t.date, s.date, t.symbol, t.quantity, t.price from live_trades t left join live_steps s "
+            "on s.run_id = t.run_id and s.episode = t.episode and s.t = t.t - 1 where t.t > 0"
+        )
+        assert trades
+        for traded, day_before, symbol, quantity, price in trades:
+            assert (traded, symbol) == (day_before, "KO")
+            assert quantity != 0
+            assert price > 0
 
 
 def test_the_lag_limit_follows_from_how_many_episodes_are_under_way():

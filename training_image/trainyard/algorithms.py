@@ -29,6 +29,7 @@ from trainyard.environment_names import EnvironmentChoice, choose
 from trainyard.errors import Fault, InvalidConfiguration, root_cause
 from trainyard.learners import choose_learner
 from trainyard.metrics import EPISODE_METRICS, EPISODES
+from trainyard.recording.callback import settings_of
 from trainyard.specification import Specification
 
 logger = logging.getLogger(__name__)
@@ -206,6 +207,7 @@ def _episode_runners(specification: Specification, choice: EnvironmentChoice) ->
         "envs_per_episode_runner": sampling.envs_per_runner or 1,
         "num_cpus_per_episode_runner": sampling.cpus_per_env_runner,
         "max_policy_lag": sampling.max_policy_lag,
+        "recording": settings_of(specification) if specification.recording is not None else None,
     }
 
 

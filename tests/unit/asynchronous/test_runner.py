@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from trainyard.asynchronous import runner as runner_module
 from trainyard.asynchronous.policy import Layer, PolicyWeights
 from trainyard.asynchronous.runner import EpisodeRunner, RunnerSettings, private_memory
+from trainyard.recording.records import Settings, Trade
 
 
 class Corridor(gym.Env):
@@ -44,8 +46,34 @@ def weights(version: int = 0) -> PolicyWeights:
     return PolicyWeights((layer,), "categorical", gym.spaces.Discrete(2), version, splits=(2,))
 
 
-def runner_of(make_env, envs: int = 1, seed: int = 1) -> EpisodeRunner:
-    return EpisodeRunner(RunnerSettings(make_env=make_env, seed=seed, index=7, envs=envs))
+class Shop(Corridor):
+    """A market of two steps with trades in the first; gives the same dictionary each time."""
+
+    def __init__(self) -> None:
+        super().__init__(length=2)
+        self.info = {}
+
+    def reset(self, *, seed=None, options=None):
+        observation, _ = super().reset(seed=seed)
+        return observation, {"date": "2020-01-01", "portfolio_value": 100.0, "context": (0.5, 1), "episode_index": 9}
+
+    def step(self, action):
+        observation, reward, terminated, truncated, _ = super().step(action)
+        self.info |= {"date": f"2020-01-0{self.at + 1}", "portfolio_value": 100.0 + self.at, "trades": ()}
+        if self.at == 1:
+            self.info["trades"] = (Good("tea", 2.0, 5.0, 0.1), Good("salt", -1.0, 3.0, 0.2))
+        return observation, reward, terminated, truncated, self.info
+
+
+class Good(NamedTuple):
+    symbol: str
+    quantity: float
+    price: float
+    cost: float
+
+
+def runner_of(make_env, envs: int = 1, seed: int = 1, recording: Settings | None = None) -> EpisodeRunner:
+    return EpisodeRunner(RunnerSettings(make_env=make_env, seed=seed, index=7, envs=envs, recording=recording))
 
 
 def collect(runner: EpisodeRunner, count: int, version: int | None = 0):
@@ -78,6 +106,36 @@ def test_a_truncated_episode_is_not_terminated():
 def test_nothing_is_played_before_the_first_weights():
     runner = runner_of(Corridor)
     assert runner.collect(None, timeout=0.05).episodes == []
+
+
+def test_an_episode_carries_what_its_recording_keeps_of_the_infos():
+    recorded = collect(runner_of(Shop, recording=Settings("All")), 1)[0].recorded
+    assert recorded.pop("values").tolist() == [101.0, 102.0]
+    assert recorded == {
+        "episode_index": 9,
+        "context": [0.5, 1.0],
+        "dates": ["2020-01-02", "2020-01-03"],
+        "trades": [
+            Trade(0, 0, "2020-01-01", "tea", 2.0, 5.0, 0.1),
+            Trade(0, 1, "2020-01-01", "salt", -1.0, 3.0, 0.2),
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("recording", "with_dates"),
+    [(Settings("Off"), [False] * 4), (Settings("Sampled", 0.5), [True, False, True, False])],
+    ids=["no steps", "sampled steps"],
+)
+def test_infos_of_steps_travel_only_with_the_episodes_whose_steps_are_recorded(recording, with_dates):
+    episodes = collect(runner_of(Shop, recording=recording), 4)[:4]
+    assert [episode.recorded["dates"] is not None for episode in episodes] == with_dates
+    assert [bool(episode.recorded["trades"]) for episode in episodes] == with_dates
+    assert [episode.recorded["episode_index"] for episode in episodes] == [9] * 4
+
+
+def test_without_a_recording_no_info_travels():
+    assert collect(runner_of(Shop), 1)[0].recorded is None
 
 
 def test_newer_weights_are_used_from_the_next_episode_on():

@@ -49,6 +49,7 @@ from trainyard.asynchronous.correction import Corrected, correct
 from trainyard.asynchronous.episodes import Episode
 from trainyard.asynchronous.export import ActionRules, exploration_weights
 from trainyard.metrics import EPISODES
+from trainyard.recording.records import Settings
 
 # Metrics of this algorithm in RLlib's results.
 ASYNCHRONOUS = "asynchronous"
@@ -84,6 +85,7 @@ class AsynchronousPPOConfig(PPOConfig):
         self.episodes_per_update = 20
         self.max_policy_lag: int | None = None
         self.runner_stall_s = 600.0
+        self.recording: Settings | None = None
         # The driver's own env runner only names the spaces and keeps the policy for evaluation.
         self.num_env_runners = 0
         self.num_envs_per_env_runner = 1
@@ -99,6 +101,7 @@ class AsynchronousPPOConfig(PPOConfig):
         episodes_per_update: int = NotProvided,
         max_policy_lag: int | None = NotProvided,
         runner_stall_s: float = NotProvided,
+        recording: Settings | None = NotProvided,
     ) -> AsynchronousPPOConfig:
         """Sets where episodes come from.
 
@@ -107,6 +110,7 @@ class AsynchronousPPOConfig(PPOConfig):
         max_policy_lag: updates between an episode's weights and its use beyond which it is discarded; None: see
             default_max_policy_lag.
         runner_stall_s: seconds in one reset or step after which a runner is replaced.
+        recording: what a recording wants of the episodes; None without one.
         """
         given = {name: value for name, value in locals().items() if name != "self" and value is not NotProvided}
         for name, value in given.items():
@@ -319,6 +323,7 @@ def _collector_settings(config: AsynchronousPPOConfig) -> CollectorSettings:
         cpus_per_runner=config.num_cpus_per_episode_runner,
         memory_per_runner=config.memory_per_episode_runner,
         stall=config.runner_stall_s,
+        recording=config.recording,
     )
 
 

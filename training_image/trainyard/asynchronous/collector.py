@@ -17,6 +17,7 @@ import ray
 
 from trainyard.asynchronous.episodes import Delivery, Episode, Failure
 from trainyard.asynchronous.runner import EpisodeRunner, RunnerSettings, Weights
+from trainyard.recording.records import Settings
 
 
 class EnvironmentFailed(RuntimeError):
@@ -39,6 +40,7 @@ class CollectorSettings:
         failures: environments in a row that may raise in one runner before the run fails.
         deaths: times in a row that one runner may die without delivering an episode before the run fails.
         start: seconds that the first answer of any runner may take.
+        recording: what a recording wants of the episodes; None without one.
     """
 
     runners: int
@@ -51,6 +53,7 @@ class CollectorSettings:
     failures: int = 3
     deaths: int = 3
     start: float = 300.0
+    recording: Settings | None = None
 
 
 @dataclass
@@ -159,6 +162,7 @@ class EpisodeCollector:
             index=index,
             incarnation=incarnation,
             envs=settings.envs_per_runner,
+            recording=settings.recording,
         )
         return _Runner(index, self._actor_class.remote(runner_settings), incarnation, time.monotonic())
 

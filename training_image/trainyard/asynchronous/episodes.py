@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from trainyard.recording.infos import InfoFields
+
 
 @dataclass(frozen=True)
 class EpisodeId:
@@ -29,6 +31,7 @@ class Episode:
         terminated: whether the environment ended it; otherwise it was truncated and its last value is bootstrapped.
         policy_version: of the weights that played it.
         figures: finite numbers that the environment gave for the episode (`episode_metrics` in its last info).
+        recorded: what a recording keeps of the environment's infos; None without a recording.
         seconds: wall time from reset to the last step.
     """
 
@@ -40,6 +43,7 @@ class Episode:
     terminated: bool
     policy_version: int
     figures: dict[str, float] = field(default_factory=dict)
+    recorded: InfoFields | None = None
     seconds: float = 0.0
 
     def __len__(self) -> int:

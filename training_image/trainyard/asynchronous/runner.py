@@ -23,6 +23,8 @@ import numpy as np
 from trainyard.asynchronous.episodes import Delivery, Episode, EpisodeId, Failure
 from trainyard.asynchronous.policy import Step
 from trainyard.metrics import EPISODE_METRICS, finite
+from trainyard.recording.infos import fields_of
+from trainyard.recording.records import Settings
 
 # An environment that raised is built anew after this pause, so that a broken one does not spin.
 PAUSE_AFTER_FAILURE = 0.5
@@ -44,13 +46,17 @@ class Weights(Protocol):
 
 @dataclass(frozen=True)
 class RunnerSettings:
-    """make_env: builds one environment; seed: of the run; envs: environments that step independently."""
+    """make_env: builds one environment; seed: of the run; envs: environments that step independently.
+
+    recording: what a recording wants of the episodes; None without one.
+    """
 
     make_env: Callable[[], gym.Env]
     seed: int
     index: int
     incarnation: int = 0
     envs: int = 1
+    recording: Settings | None = None
 
 
 class EpisodeRunner:
@@ -130,9 +136,11 @@ class EpisodeRunner:
         policy = self._policy
         assert policy is not None
         start = time.monotonic()
-        observation, _ = env.reset(seed=int(generator.integers(2**31)))
+        recording = self._settings.recording
+        with_steps = recording is not None and recording.records_steps(episode_id.number)
+        observation, info = env.reset(seed=int(generator.integers(2**31)))
         observations, actions, rewards, log_probabilities = [observation], [], [], []
-        info: dict[str, Any] = {}
+        infos: list[dict[str, Any]] = [info]
         over = terminated = False
         while not over:
             step = policy.act(observation, generator)
@@ -142,8 +150,12 @@ class EpisodeRunner:
             actions.append(step.action)
             rewards.append(reward)
             log_probabilities.append(step.log_probability)
+            if with_steps:
+                infos.append(dict(info))  # some environments give the same dictionary at every step
             self._steps[episode_id.env] += 1
             self._busy_since[episode_id.env] = time.monotonic()
+        if not with_steps:
+            infos.append(info)
         return Episode(
             id=episode_id,
             observations=np.stack(observations),
@@ -153,6 +165,7 @@ class EpisodeRunner:
             terminated=bool(terminated),
             policy_version=policy.version,
             figures=finite(info.get(EPISODE_METRICS, {})),
+            recorded=None if recording is None else fields_of(infos, start=0, with_steps=with_steps),
             seconds=time.monotonic() - start,
         )
 

@@ -19,7 +19,7 @@ from trainyard import metrics as names
 from trainyard.callbacks import Callback, Evaluation, Iteration
 from trainyard.metrics import finite
 from trainyard.recording.records import MAIN_TRIAL, Batch, RunRecord, Settings, Source, TrialRecord
-from trainyard.specification import ALWAYS_ASYNCHRONOUS
+from trainyard.specification import ALWAYS_ASYNCHRONOUS, Specification
 
 if TYPE_CHECKING:
     from trainyard.run import Outcome, Run
@@ -83,7 +83,7 @@ class Recording(Callback):
         from trainyard.recording.runner import chunk_of
 
         first = self._evaluated_episodes.get(evaluation.kind, 0)
-        with_steps = _settings(run).steps != "Off"
+        with_steps = settings_of(run.specification).steps != "Off"
         chunks = [
             chunk_of(episode, 0, number, with_steps=with_steps)
             for number, episode in enumerate(evaluation.episodes, first)
@@ -125,7 +125,7 @@ class Recording(Callback):
         """Not waited for here: an iteration's row and a checkpoint are, and the recorder takes calls in order."""
         from trainyard.recording.whole_episodes import batches_of
 
-        for batch in batches_of(episodes, _settings(run), self.trial):
+        for batch in batches_of(episodes, settings_of(run.specification), self.trial):
             self._recorder.add.remote(batch)
 
     def _flush_runners(self) -> None:
@@ -198,7 +198,9 @@ def start(run: Run, **of_this_attempt: Any) -> Any:
         hostname=socket.gethostname(),
         **of_this_attempt,
     )
-    return start_recorder(database_url(run), record, _settings(run), partial(run.storage.publish, FOLDER))
+    return start_recorder(
+        database_url(run), record, settings_of(run.specification), partial(run.storage.publish, FOLDER)
+    )
 
 
 def identity_of(run: Run | None) -> str:
@@ -229,8 +231,8 @@ def database_url(run: Run) -> str:
     return f"sqlite:///{folder / FILE}"
 
 
-def _settings(run: Run) -> Settings:
-    recording = run.specification.recording
+def settings_of(specification: Specification) -> Settings:
+    recording = specification.recording
     if recording is None:
         return Settings()
     return Settings(recording.steps, recording.sample_fraction)

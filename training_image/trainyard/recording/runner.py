@@ -6,7 +6,6 @@ Python call per step would cost more than the rest of the recording.
 
 from __future__ import annotations
 
-import itertools
 import time
 import weakref
 from typing import Any
@@ -18,15 +17,14 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from trainyard.metrics import finite
+from trainyard.metrics import EPISODE_METRICS, finite
 from trainyard.recording.actor import ACTOR_NAME
-from trainyard.recording.records import MAIN_TRIAL, Batch, Chunk, Settings, Source, Trade
+from trainyard.recording.infos import fields_of
+from trainyard.recording.records import MAIN_TRIAL, Batch, Chunk, Settings, Source
 
 # A runner sends when it has collected this much: one call to the recorder for many small samples (DQN's have a step).
 SEND_STEPS = 1_000
 SEND_SECONDS = 1.0
-
-EPISODE_METRICS = "episode_metrics"
 
 # The recording callback of each env runner of this process.
 _of_runner: weakref.WeakKeyDictionary[EnvRunner, RecordEpisodes] = weakref.WeakKeyDictionary()
@@ -124,9 +122,6 @@ def chunk_of(episode: SingleAgentEpisode, env: int, n: int, *, with_steps: bool)
     infos = episode.get_infos()
     finished = bool(episode.is_done)
     version = episode.get_extra_model_outputs(key=WEIGHTS_SEQ_NO, indices=-1) if _has_version(episode) else None
-    first, last = infos[0] or {}, infos[-1] or {}
-    context = first.get("context", last.get("context")) if episode.t_started == 0 else None
-    market = with_steps and "portfolio_value" in last
     return Chunk(
         env=env,
         n=n,
@@ -136,26 +131,12 @@ def chunk_of(episode: SingleAgentEpisode, env: int, n: int, *, with_steps: bool)
         finished=finished,
         terminated=bool(episode.is_terminated),
         policy_version=None if version is None else int(version),
-        episode_index=None if "episode_index" not in first else int(first["episode_index"]),
-        context=None if context is None else [float(number) for number in context],
-        figures=finite(last.get(EPISODE_METRICS, {})) or None if finished else None,
+        figures=finite((infos[-1] or {}).get(EPISODE_METRICS, {})) or None if finished else None,
         actions=np.asarray(episode.get_actions()) if with_steps else None,
         rewards=rewards if with_steps else None,
-        dates=[info["date"] for info in infos[1:]] if market and "date" in last else None,
-        values=np.array([info["portfolio_value"] for info in infos[1:]], dtype=np.float64) if market else None,
-        trades=_trades(infos, episode.t_started) if with_steps else [],
+        **fields_of(infos, start=episode.t_started, with_steps=with_steps),
     )
 
 
 def _has_version(episode: SingleAgentEpisode) -> bool:
     return WEIGHTS_SEQ_NO in episode.extra_model_outputs and len(episode.extra_model_outputs[WEIGHTS_SEQ_NO]) > 0
-
-
-def _trades(infos: list[dict[str, Any]], start: int) -> list[Trade]:
-    """The trades of each step, dated with the row on which they were made: that of the info before it."""
-    trades = []
-    for t, (before, info) in enumerate(itertools.pairwise(infos), start):
-        for number, trade in enumerate((info or {}).get("trades", ())):
-            date = (before or {}).get("date")
-            trades.append(Trade(t, number, date, trade.symbol, trade.quantity, trade.price, trade.cost))
-    return trades

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from trainyard.asynchronous.episodes import Episode
+from trainyard.recording.infos import InfoFields
 from trainyard.recording.records import Batch, Chunk, Settings, Source
 
 
 def batches_of(episodes: Iterable[Episode], settings: Settings, trial: str) -> list[Batch]:
-    """One batch for each runner. Dates, values and trades of a market environment stay on the runner."""
+    """One batch for each runner."""
 
     def source(episode: Episode) -> tuple[int, int]:
         return episode.id.runner, episode.id.incarnation
@@ -35,4 +36,5 @@ def _chunk(episode: Episode, settings: Settings) -> Chunk:
         figures=episode.figures or None,
         actions=episode.actions if with_steps else None,
         rewards=episode.rewards.astype(float) if with_steps else None,
+        **(episode.recorded or InfoFields()),
     )
