@@ -26,7 +26,6 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.registry import register_env
 from sqlalchemy import text
 
-from tests.databases import postgresql_programs, postgresql_server
 from trainyard import environments
 from trainyard.algorithms import Trainer, build_config
 from trainyard.recording.actor import start_recorder
@@ -39,14 +38,6 @@ STEPS_PER_EPISODE = 12
 
 
 pytestmark = pytest.mark.usefixtures("ray_session")
-
-
-@pytest.fixture(scope="module")
-def postgresql_url():
-    if postgresql_programs() is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgresql_server() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,16 +1,7 @@
 import pytest
 from sqlalchemy import text
 
-from tests.databases import postgresql_programs, postgresql_server
 from trainyard.recording.database import migrate, open_database
-
-
-@pytest.fixture(scope="session")
-def postgresql_url():
-    if postgresql_programs() is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgresql_server() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
