@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .PHONY: help venv lint typecheck imports docs-check test test-fast test-unit test-apiserver test-training test-e2e \
-        cluster cluster-down images deploy demo bench bench-latency clean
+        cluster cluster-down images deploy demo ladder bench bench-latency clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -72,6 +72,11 @@ demo: venv ## The main job, live: cluster, images, operator, a TrainingRun, its 
 	$(PY) -m dev.cluster up
 	$(PY) -m dev.cluster deploy
 	$(PY) -m dev.demo
+
+ladder: venv ## Five runs, each asking for more than the one before: a Ray program to a 50-epoch portfolio; ends in one table
+	$(PY) -m dev.cluster up
+	$(PY) -m dev.cluster deploy
+	$(PY) -m dev.ladder
 
 bench: venv ## Training benchmarks: ratios in one run, a table at the end
 	$(PY) -m tests.bench

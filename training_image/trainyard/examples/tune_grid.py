@@ -1,6 +1,6 @@
 """A Tune generator function, as a team wrote theirs: ten epochs of a tenth of a second, one `yield` per epoch.
 
-Used by the grid sample through `trainable: {function: trainyard.examples.tune_grid:train}`.
+Used by the samples tune-grid and tuner-test through `trainable: {function: trainyard.examples.tune_grid:train}`.
 """
 
 import socket
@@ -13,9 +13,9 @@ SECONDS_PER_EPOCH = 0.1
 
 
 def train(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield `reward` (rises with `config["lr"]`) and `loss` (falls with it) once per epoch."""
+    """Yield `reward` (rises with `config["lr"]`) and `loss` (falls with it) once for each of `config["epochs"]`."""
     lr = config["lr"]
-    for epoch in range(EPOCHS):
+    for epoch in range(config.get("epochs", EPOCHS)):
         time.sleep(SECONDS_PER_EPOCH)
         yield {
             "reward": (epoch + 1) * 100 * (1 + lr),
