@@ -10,6 +10,7 @@ from trainyard_operator.policies.completion import completion
 from trainyard_operator.policies.deadlines import deadlines
 from trainyard_operator.policies.progress import progress
 from trainyard_operator.policies.provisioning import provisioning
+from trainyard_operator.policies.resumption import resumption
 from trainyard_operator.policies.retention import retention
 from trainyard_operator.policies.retry import retry
 from trainyard_operator.policies.selection import selection
@@ -22,6 +23,7 @@ from trainyard_operator.settings import Settings
 CHAIN: tuple[Policy, ...] = (
     admission,  # is there anything to decide?
     suspension,  # may the run go on?
+    resumption,  # where does it start?
     provisioning,  # its cluster,
     selection,  # or the existing one that it is for
     deadlines,  # is it late?

@@ -24,6 +24,10 @@ def entrypoint(run: Run, seed: int, defaults: TrainingDefaults) -> str:
     spec = {**run.spec, "seed": seed}
     if storage := effective_storage(run.spec, defaults):
         spec["storage"] = storage
+    if resumed := run.status.resumed_from:
+        # The driver knows places, not TrainingRuns.
+        wanted = {key: value for key, value in run.spec["resumeFrom"].items() if key != "run"}
+        spec["resumeFrom"] = wanted | {"uri": resumed["uri"]}
     document = {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": KIND,

@@ -181,6 +181,7 @@ class Observed:
 
     `cluster` and `pods` are the current attempt's; `strays` are other clusters of the run. `job` is None when the
     dashboard was not read in this pass, and `may_call` says whether the run's timer lets this pass talk to it.
+    `source` is the run that spec.resumeFrom names, None when there is none or nobody has to know any more.
     `candidates` are the RayClusters that the run's selector matches, None when nobody looked in this pass.
     `progress` and `log_tail` are the freshest readings for the current job, of this pass or an earlier one;
     `progress_error` says why the file at hand could not be used. `results_kept` is whether this process has written
@@ -195,6 +196,7 @@ class Observed:
     job: Job | None = None
     may_call: bool = False
     candidates: tuple[Cluster, ...] | None = None
+    source: Run | None = None
     progress: ProgressLine | None = None
     progress_error: str | None = None
     log_tail: str = ""

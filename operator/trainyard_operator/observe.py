@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from trainyard_operator import errors, names
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.clients.dashboard import Dashboards, Head
-from trainyard_operator.clients.kube import CLUSTERS, PODS, KubeClient
+from trainyard_operator.clients.kube import CLUSTERS, PODS, RUNS, KubeClient
 from trainyard_operator.existing import Chosen, ExistingClusters
 from trainyard_operator.model import Cluster, Job, JobState, Key, Observed, Pod, Run
-from trainyard_operator.objects import read_cluster
+from trainyard_operator.objects import read_cluster, read_run
 from trainyard_operator.pods import read_pod
 from trainyard_operator.progress import ProgressLine, newer, parse
 from trainyard_operator.progress_schema import ProgressError
@@ -79,7 +79,20 @@ class Observer:
             progress=memory.progress,
             progress_error=memory.progress_error,
             log_tail=memory.log_tail,
+            source=await self._source(run),
         )
+
+    async def _source(self, run: Run) -> Run | None:
+        """The run whose results this one starts from, asked for until their place is on record."""
+        name = run.spec.get("resumeFrom", {}).get("run")
+        status = run.status
+        known = (status.resumed_from or {}).get("run") == name
+        if name is None or known or status.start_time or status.terminal or run.deleting:
+            return None
+        try:
+            return read_run(await self.kube.get(RUNS, run.key.namespace, name))
+        except errors.NotFoundError:
+            return None
 
     async def _observe_existing(self, run: Run, memory: Memory) -> Observed:
         """The same for a run on a cluster that it chose: all of it is read by the run's timer, nothing is watched."""
@@ -108,6 +121,7 @@ class Observer:
             job=job,
             may_call=due,
             candidates=candidates,
+            source=await self._source(run),
             progress=memory.progress,
             progress_error=memory.progress_error,
             log_tail=memory.log_tail,

@@ -86,6 +86,7 @@ class Status:
     checkpoint: Mapping[str, Any] | None = None
     failure: FailureStatus | None = None
     results: Mapping[str, Any] | None = None
+    resumed_from: Mapping[str, Any] | None = None
 
     @property
     def terminal(self) -> bool:

@@ -43,6 +43,7 @@ def read_status(form: Mapping[str, Any] | None) -> Status:
         checkpoint=form.get("checkpoint"),
         failure=_read_failure(form.get("failure")),
         results=form.get("results"),
+        resumed_from=form.get("resumedFrom"),
     )
 
 
@@ -74,6 +75,7 @@ def write_status(status: Status) -> Form:
         "checkpoint": status.checkpoint,
         "failure": _write_failure(status.failure),
         "results": status.results,
+        "resumedFrom": status.resumed_from,
     }
     return _plain(full)
 

@@ -83,6 +83,8 @@ class Reason(StrEnum):
     """The Secret of the chosen RayCluster's token, or its key auth_token, does not exist."""
     FINALIZER_REFUSED = "FinalizerRefused"
     """The operator may not set the finalizer of a run on an existing RayCluster, so it submits nothing."""
+    RESUME_SOURCE = "ResumeSourceUnusable"
+    """The run of spec.resumeFrom does not exist, or has no checkpoint that this one can read."""
     HEAD_STARTING = "HeadStarting"
     """The head of the chosen RayCluster is not ready."""
     HEAD_READY = "HeadReady"

@@ -29,6 +29,7 @@ ALGORITHM: dict[str, Any] = {
     "evaluation": {"episodes": 5, "environmentConfig": {"split": "a"}},
     "test": {"episodes": 5},
     "checkpoints": {"keep": 2},
+    "resumeFrom": {"run": "first"},
     "storage": {"persistentVolumeClaim": {"claimName": "a"}},
     "cluster": {
         "labels": {"team": "a"},
@@ -88,6 +89,7 @@ CHANGES = [
         ("evaluation/environmentConfig/split", "b"),
         ("test/episodes", 6),
         ("checkpoints/keep", 3),
+        ("resumeFrom/restore", "Weights"),
         ("storage/persistentVolumeClaim/claimName", "b"),
         ("cluster/labels/team", "b"),
         ("cluster/worker/replicas", 2),
@@ -107,6 +109,7 @@ REMOVALS = [
         "algorithm/config/lr",
         "environment/config",
         "evaluation",
+        "resumeFrom",
         "cluster",
         "image",
     )

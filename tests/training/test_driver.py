@@ -2,14 +2,18 @@
 
 import csv
 import io
+import json
 import math
+import pickle
 import time
 
+import numpy as np
 import pytest
 
 from trainyard.callbacks import Callback
 from trainyard.curves import Curves
 from trainyard.driver import train
+from trainyard.errors import InvalidConfiguration
 from trainyard.manifest import normalise_numbers
 from trainyard.run import Identity, Run
 from trainyard.specification import parse
@@ -17,6 +21,7 @@ from trainyard.storage import at_directory
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
+NETWORK = "learner_group/learner/rl_module/default_policy/module_state.pkl"
 SMALL = {"fcnet_hiddens": [16]}
 PPO = {"train_batch_size_per_learner": 200, "minibatch_size": 100, "num_epochs": 1}
 OFF_POLICY = {"num_steps_sampled_before_learning_starts": 50, "train_batch_size_per_learner": 16}
@@ -127,6 +132,73 @@ def test_a_second_attempt_goes_on_from_the_latest_checkpoint(tmp_path):
     rows = list(csv.DictReader(io.StringIO((tmp_path / "progress.csv").read_text())))
     assert [float(row["time/iteration"]) for row in rows] == [1, 2, 3, 4, 5]
     assert sorted(again.storage.list_folders("checkpoints")) == ["4", "5", "best"]
+
+
+def weights_of(folder, checkpoint):
+    """The network of a checkpoint, as arrays by name."""
+    file = folder / "checkpoints" / str(checkpoint) / "algorithm" / NETWORK
+    return pickle.loads(file.read_bytes())
+
+
+def early_stopper_of(folder, checkpoint):
+    """The state of early stopping in a checkpoint."""
+    return json.loads((folder / f"checkpoints/{checkpoint}/trainyard.json").read_text())["callbacks"]["EarlyStopper"]
+
+
+def test_another_run_goes_on_where_the_first_one_was(tmp_path):
+    # A count never falls: the first value stays the best one.
+    early = {"metric": "train/episodes", "mode": "min", "patience": 100}
+    first, _, _ = play(tmp_path / "a", stop={"iterations": 3}, earlyStopping=early)
+    resume = {"uri": (tmp_path / "a").as_uri()}
+    run, resumed, _ = play(tmp_path / "b", stop={"iterations": 5}, earlyStopping=early, resumeFrom=resume)
+    assert [iteration.number for iteration in resumed.iterations] == [4, 5]
+    assert (run.resumed_from, run.restored_iteration) == ("All of iteration 3", 3)
+    assert resumed.iterations[0].metrics["train/episodes"] >= first.counters.episodes > 0
+    assert resumed.iterations[0].metrics["time/env_steps"] > first.counters.env_steps
+    before, after = early_stopper_of(tmp_path / "a", 3), early_stopper_of(tmp_path / "b", 5)
+    assert before["without_improvement"] == 2
+    assert after == before | {"without_improvement": 4}
+    assert run.best == first.best
+    assert run.storage.read_text("checkpoints/best/trainyard.json") is not None, "the other's best, until it is beaten"
+    assert sorted(first.storage.list_folders("checkpoints")) == ["3", "best"], "the other run's are only read"
+    # A later attempt goes on from its own checkpoints.
+    again, third, _ = play(tmp_path / "b", stop={"iterations": 6}, earlyStopping=early, resumeFrom=resume)
+    assert (again.restored_iteration, again.resumed_from) == (5, "")
+    assert [iteration.number for iteration in third.iterations] == [6]
+
+
+@pytest.mark.parametrize("mode", ["Synchronous", "Asynchronous"])
+def test_another_run_starts_anew_with_the_weights_of_the_first(tmp_path, mode):
+    sampling = {"mode": mode, "envRunners": 1}
+    play(tmp_path / "a", stop={"iterations": 2}, sampling=sampling)
+    before = weights_of(tmp_path / "a", 2)
+    # With a learning rate of zero the weights at the end are those at the start.
+    resume = {"uri": (tmp_path / "a").as_uri(), "restore": "Weights"}
+    fixed = {"sampling": sampling, "config": {"lr": 0.0}, "stop": {"iterations": 1}}
+    run, watch, _ = play(tmp_path / "b", **fixed, resumeFrom=resume)
+    assert (run.restored_iteration, run.resumed_from) == (0, "Weights of iteration 2")
+    assert [iteration.number for iteration in watch.iterations] == [1]
+    assert run.counters.episodes == len(watch.iterations[0].episodes)
+    after = weights_of(tmp_path / "b", 1)
+    assert before.keys() == after.keys()
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+    play(tmp_path / "c", **fixed, seed=8)
+    other = weights_of(tmp_path / "c", 1)
+    assert any(not np.array_equal(before[name], other[name]) for name in before)
+
+
+def test_what_does_not_fit_is_refused_before_training(tmp_path):
+    play(tmp_path / "a", stop={"iterations": 1})
+    resume = {"uri": (tmp_path / "a").as_uri()}
+    with pytest.raises(InvalidConfiguration, match="the run would end before its first iteration"):
+        play(tmp_path / "b", stop={"iterations": 1}, resumeFrom=resume)
+    larger = {"name": "PPO", "config": PPO, "model": {"fcnet_hiddens": [32]}}
+    run = make_run(tmp_path / "c", resumeFrom={**resume, "restore": "Weights"})
+    spec = run.document["spec"] | {"algorithm": larger}
+    run = Run(Identity("test"), parse(normalise_numbers(spec)), {"spec": spec}, at_directory(tmp_path / "c"))
+    with pytest.raises(InvalidConfiguration, match="the network of the checkpoint is another one"):
+        train(run, [])
 
 
 def test_evaluation_and_test_have_their_own_environments_and_names(tmp_path):

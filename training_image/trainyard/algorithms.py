@@ -4,6 +4,7 @@ Importing this module imports RLlib and torch (seconds); a driver connects to Ra
 """
 
 import logging
+import pickle
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,10 +21,11 @@ from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.registry import register_env
 
-from trainyard import metrics, parameters, presets
+from trainyard import metrics, parameters, presets, resuming
 from trainyard.asynchronous.algorithm import ASYNCHRONOUS, POLICY_LAG_MEAN, AsynchronousPPO, AsynchronousPPOConfig
 from trainyard.environment_names import EnvironmentChoice, choose
 from trainyard.errors import Fault, InvalidConfiguration, root_cause
@@ -33,6 +35,10 @@ from trainyard.recording.callback import settings_of
 from trainyard.specification import Specification
 
 logger = logging.getLogger(__name__)
+
+# Where RLlib keeps the networks below an algorithm's checkpoint.
+MODULES = "learner_group/learner/rl_module"
+MODULE_FILE = f"{MODULES}/{DEFAULT_MODULE_ID}/module_state.pkl"
 
 CONFIGS: dict[str, type[AlgorithmConfig]] = {
     "PPO": PPOConfig,
@@ -279,6 +285,15 @@ class Trainer:
 
     def restore(self, folder: Path) -> None:
         self.algorithm.restore_from_path(str(folder))
+
+    def check_network(self, folder: Path) -> None:
+        """Raises InvalidConfiguration when the network of the checkpoint in ``folder`` is not this one."""
+        own = self.algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]
+        resuming.check_network(pickle.loads((folder / MODULE_FILE).read_bytes()), own)
+
+    def restore_weights(self, folder: Path) -> None:
+        """Take the network alone: the optimizer, counters and schedules stay as they are."""
+        self.algorithm.restore_from_path(str(folder / MODULES), component=MODULES)
 
     def stop(self) -> None:
         self.algorithm.stop()

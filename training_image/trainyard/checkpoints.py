@@ -69,6 +69,23 @@ class CheckpointStore:
     def best(self) -> Checkpoint | None:
         return self._read(BEST)
 
+    def itself(self) -> Checkpoint | None:
+        """The storage's own folder, where that is a checkpoint and not a run's folder."""
+        return self._read(".")
+
+    def take_over_best(self, other: "CheckpointStore") -> None:
+        """Copy the best checkpoint of another run, so that this run has one before it finds a better one."""
+        best = other.best()
+        if best is None:
+            return
+        scratch = Path(tempfile.mkdtemp(prefix="checkpoint-", dir=_scratch_root(self._storage)))
+        try:
+            shutil.copytree(other.algorithm_folder(best), scratch / ALGORITHM_FOLDER)
+            (scratch / STATE_FILE).write_text(json.dumps(other.state_of(best)))
+            self._place(scratch, BEST)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
     def state_of(self, checkpoint: Checkpoint) -> dict[str, Any]:
         text = self._storage.read_text(f"{checkpoint.name}/{STATE_FILE}")
         if text is None:

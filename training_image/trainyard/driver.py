@@ -13,13 +13,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from trainyard import metrics as names
+from trainyard import resuming
 from trainyard.algorithms import Trainer, build_config, env_steps, limit_threads, loss, policy_lag, seed_everything
 from trainyard.callbacks import Callback, Evaluation, Iteration
-from trainyard.checkpoints import CheckpointStore
-from trainyard.errors import root_cause
+from trainyard.checkpoints import Checkpoint, CheckpointStore
+from trainyard.errors import InvalidConfiguration, root_cause
 from trainyard.evaluation import Evaluator
 from trainyard.metrics import EpisodeWindow, Metrics, better, is_finite_number
 from trainyard.run import Best, Outcome, Run
+from trainyard.specification import ResumeFrom
 from trainyard.stopping import Counters, EarlyStopper, stop_reason
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ def train(run: Run, callbacks: Sequence[Callback] = ()) -> Outcome:
     outcome = Outcome("interrupted", 0.0)
     try:
         loop.build()
-        loop.restore_latest()
+        loop.restore()
         loop.tell(lambda callback: callback.on_run_start(run))
         while (reason := loop.stop_reason()) is None:
             iteration = loop.iterate()
@@ -180,20 +182,51 @@ class _Loop:
             "metrics": {name: value for name, value in run.metrics.items() if not name.startswith(names.RLLIB)},
             "window": self.window.state_dict(),
             "best": asdict(run.best) if run.best else None,
+            "selection": asdict(run.selection),
             "callbacks": {callback.name: callback.state_dict() for callback in self.callbacks},
             "specification": run.document.get("spec", {}),
         }
         checkpoint = self.store.save(run.counters.iteration, self.trainer.save, state, best=best)
         self.tell(lambda callback: callback.on_checkpoint(run, checkpoint))
 
-    def restore_latest(self) -> None:
-        """Go on from the latest checkpoint of an earlier attempt, if there is one."""
-        assert self.trainer is not None
+    def restore(self) -> None:
+        """Go on from the latest checkpoint of an earlier attempt; without one, start where the specification says."""
         checkpoint = self.store.latest()
-        if checkpoint is None:
+        if checkpoint is not None:
+            self._go_on(self.store, checkpoint, self.store.state_of(checkpoint))
+        elif self.specification.resume_from is not None:
+            with resuming.opened(self.specification.resume_from) as origin:
+                self._start_from(origin, self.specification.resume_from)
+
+    def _start_from(self, origin: resuming.Origin, wanted: ResumeFrom) -> None:
+        """Start from a checkpoint of another run."""
+        assert self.trainer is not None
+        folder = origin.store.algorithm_folder(origin.checkpoint)
+        self.run.resumed_from = f"{wanted.restore} of iteration {origin.checkpoint.iteration}"
+        if wanted.restore == "Weights":
+            self.trainer.check_network(folder)
+            self.trainer.restore_weights(folder)
             return
-        state = self.store.state_of(checkpoint)
-        self.trainer.restore(self.store.algorithm_folder(checkpoint))
+        state = origin.store.state_of(origin.checkpoint)
+        resuming.check_algorithm(state, self.specification)
+        self.trainer.check_network(folder)
+        if state.get("selection") == asdict(self.run.selection):
+            self.store.take_over_best(origin.store)
+        else:
+            # Values of another metric: neither a best to beat nor a reason to stop early.
+            state = state | {"best": None, "callbacks": without(state["callbacks"], EarlyStopper.__name__)}
+        self._go_on(origin.store, origin.checkpoint, state)
+        if (reason := self.stop_reason()) is not None:
+            raise InvalidConfiguration.of(
+                "spec.stop",
+                f"the run would end before its first iteration ({reason})",
+                "raise it, or spec.earlyStopping.patience, because both count what was done before the checkpoint of "
+                "spec.resumeFrom, too; or use restore: Weights there",
+            )
+
+    def _go_on(self, store: CheckpointStore, checkpoint: Checkpoint, state: dict[str, Any]) -> None:
+        assert self.trainer is not None
+        self.trainer.restore(store.algorithm_folder(checkpoint))
         run = self.run
         run.counters = Counters(**state["counters"])
         run.restored_iteration = run.counters.iteration
@@ -233,6 +266,10 @@ class _Loop:
             self.validation.stop()
         if self.trainer is not None:
             self.trainer.stop()
+
+
+def without(state: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in state.items() if key != name}
 
 
 def _tell_all(callbacks: Sequence[Callback], call: Callable[[Callback], Any]) -> None:

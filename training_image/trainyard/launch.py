@@ -22,7 +22,7 @@ from typing import Any
 
 from rich.console import Console
 
-from trainyard import manifest, progress, sizing, storage
+from trainyard import manifest, progress, resuming, sizing, storage
 from trainyard.cleanup import RayTrainingCleanup
 from trainyard.errors import (
     EXIT_FAILED,
@@ -143,6 +143,7 @@ def drive(environ: Mapping[str, str]) -> int:
         document, specification = read_document(text)
         sink.publish(now=True)
         identity = identity_of(document, environ)
+        resuming.check(specification)
         started = Started(identity, specification, document, open_storage(specification, identity, sink), sink, console)
         if specification.cluster.selector is not None:
             return _work_on_existing_cluster(started)
@@ -200,6 +201,7 @@ def run_file(path: Path, *, ray_address: str | None, results: Path) -> int:
     try:
         document = manifest.read_file(path)
         specification = _parse_completely(document)
+        resuming.check(specification)
         identity = identity_of(document, {})
         place = storage.at_directory(_new_folder(results, identity.name))
     except UserError as error:

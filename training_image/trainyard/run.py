@@ -54,6 +54,7 @@ class Run:
         document: the TrainingRun as it was read; `document["spec"]` has every field, the operator's too.
         metrics: the latest finite value of every metric.
         restored_iteration: the iteration of the checkpoint that this attempt goes on from; 0 for a fresh start.
+        resumed_from: what was taken of another run's checkpoint, in words; "" when nothing was.
         findings: verdicts on the run's curves and the numbers behind them, set at its end.
         foreach_env_runner: calls a function with every env runner, where it runs, between two of its samples.
         listen: has a function called in the driver with the episodes that arrive whole (asynchronous collection).
@@ -66,6 +67,7 @@ class Run:
     counters: Counters = field(default_factory=Counters)
     metrics: Metrics = field(default_factory=dict)
     restored_iteration: int = 0
+    resumed_from: str = ""
     best: Best | None = None
     findings: dict[str, float | str] = field(default_factory=dict)
     foreach_env_runner: Callable[[Callable[[Any], None]], None] = lambda call: None

@@ -43,6 +43,7 @@ _OWNERS = {
     "earlyStopping": (("algorithm",), "end a function with stop"),
     "recording": (("algorithm",), "remove it: a function or program keeps its own records"),
     "checkpoints": (("algorithm",), "remove it: a function or program writes its own"),
+    "resumeFrom": (("algorithm",), "remove it: a function or program finds its own"),
     "stop": (("algorithm", "trainable"), "limit a program with activeDeadlineSeconds"),
     "search": (("algorithm", "trainable"), "let the program run its own search"),
 }
@@ -181,6 +182,16 @@ class Checkpoints(Section):
     keep: int = Field(default=3, ge=1)
 
 
+class ResumeFrom(Section):
+    """Where a new run starts; an attempt that has checkpoints of its own goes on from those. The operator puts `uri`
+    in the place of `run`."""
+
+    run: str | None = Field(default=None, min_length=1)
+    uri: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9+.-]*://.+$")
+    checkpoint: Literal["Latest", "Best"] = "Latest"
+    restore: Literal["All", "Weights"] = "All"
+
+
 class VolumeClaim(Section):
     claim_name: str = Field(min_length=1)
     sub_path: str = ""
@@ -248,6 +259,7 @@ class Specification(Section):
     early_stopping: EarlyStopping | None = None
     search: Search | None = None
     checkpoints: Checkpoints = Checkpoints()
+    resume_from: ResumeFrom | None = None
     storage: Storage | None = None
     recording: Recording | None = None
     cluster: Cluster = Cluster()
@@ -325,6 +337,10 @@ def _fault(spec: dict[str, Any], error: Any) -> Fault:
             return Fault(field, f"is {error['input']!r}", f"use {context['expected']}")
         case "string_pattern_mismatch" if field.endswith("function"):
             return Fault(field, f"is {error['input']!r}", "write package.module:function")
+        case "string_pattern_mismatch" if field == "spec.resumeFrom.uri":
+            return Fault(
+                field, f"is {error['input']!r}", "write a URI with its scheme, for instance file:///results/run"
+            )
         case "string_pattern_mismatch" if field == "spec.environment.name":
             return Fault(field, f"is {error['input']!r}", "write a Gymnasium id, or a class as package.module:Class")
         case "too_short" if isinstance(error["input"], list):
@@ -370,6 +386,11 @@ def _relations(spec: dict[str, Any]) -> list[Fault]:
             faults.append(Fault(f"spec.{section}", f"belongs to {' and '.join(owners)}", remedy))
     if spec.get("search") and spec.get("earlyStopping"):
         faults.append(Fault("spec.earlyStopping", "does not work under search", "end the trials with stop"))
+    resume = spec.get("resumeFrom")
+    if isinstance(resume, dict) and bool(resume.get("run")) == bool(resume.get("uri")):
+        faults.append(Fault("spec.resumeFrom", "names no place or two", "set exactly one of run, uri"))
+    if spec.get("search") and resume is not None:
+        faults.append(Fault("spec.resumeFrom", "does not work under search", "remove it: every trial starts anew"))
     faults += _stop_relations(spec)
     faults += _search_relations(spec)
     faults += _cluster_relations(spec)

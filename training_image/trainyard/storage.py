@@ -160,6 +160,24 @@ def at_uri(uri: str, folder: str) -> RunStorage:
     return RunStorage(filesystem, path, scratch, posixpath.join(uri, folder), True)
 
 
+def to_read(uri: str) -> RunStorage:
+    """A folder that is only read, behind a pyarrow filesystem URI. Discard its scratch directory at the end.
+
+    Raises:
+        ValueError: the URI is not understood, or there is no such folder.
+        OSError: the filesystem does not answer.
+    """
+    try:
+        filesystem, path = fs.FileSystem.from_uri(uri)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"is not a usable filesystem URI ({error})") from error
+    if filesystem.get_file_info(path).type != fs.FileType.Directory:
+        raise ValueError("is no folder that can be seen from here")
+    if isinstance(filesystem, fs.LocalFileSystem):
+        return RunStorage(filesystem, path, Path(path), uri, True)
+    return RunStorage(filesystem, path, Path(tempfile.mkdtemp(prefix="trainyard-")), uri, True)
+
+
 def _try_write(filesystem: fs.FileSystem, path: str) -> None:
     probe = posixpath.join(path, ".trainyard-write-test")
     with filesystem.open_output_stream(probe) as stream:

@@ -49,7 +49,9 @@ class IterationLines(Callback):
     def on_run_start(self, run: Run) -> None:
         self._started = time.monotonic()
         self._fraction_at_start = fraction_done(run.specification.stop, run.counters) or 0.0
-        if run.restored_iteration:
+        if run.resumed_from:
+            self._console.print(f"starts with {run.resumed_from} of the run in spec.resumeFrom")
+        elif run.restored_iteration:
             self._console.print(f"goes on from the checkpoint of iteration {run.restored_iteration}")
         if self._console.is_terminal:
             self._live = Live(self._bar(run), console=self._console, transient=True, refresh_per_second=4)

@@ -10,6 +10,7 @@ from trainyard_operator import plan as steps
 from trainyard_operator.model import Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.progress import ProgressLine
+from trainyard_operator.raycluster import effective_storage
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType
 
@@ -31,7 +32,7 @@ def progress(observed: Observed, plan: Plan, context: Context) -> Plan:
         progress=progress_form(line, context.now),
         trials=_trials(line.trials),
         best=_best(line.best),
-        checkpoint=_checkpoint(line.checkpoint) or plan.status.checkpoint,
+        checkpoint=_checkpoints(observed, plan, context, line),
     )
     plan = replace(plan, status=status)
     for said in line.conditions:
@@ -93,6 +94,13 @@ def _best(best: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if best is None or "parameters" not in best:
         return dict(best) if best else None
     return {**best, "parameters": {k: v for k, v in best["parameters"].items() if v is not None}}
+
+
+def _checkpoints(observed: Observed, plan: Plan, context: Context, line: ProgressLine) -> Mapping[str, Any] | None:
+    """What an earlier attempt has kept is still there, although this driver tells only of its own."""
+    known, said = plan.status.checkpoint or {}, _checkpoint(line.checkpoint) or {}
+    kept = effective_storage(observed.run.spec, context.settings.training) is not None
+    return ({**known, **said} if kept else said or known) or None
 
 
 def _checkpoint(checkpoint: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -43,6 +43,7 @@ def test_the_order_is_the_specification() -> None:
     assert names == [
         "admission",
         "suspension",
+        "resumption",
         "provisioning",
         "selection",
         "deadlines",

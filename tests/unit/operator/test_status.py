@@ -25,6 +25,7 @@ FULL = running(
     checkpoint={"latest": {"uri": "x", "iteration": 1}},
     failure=FailureStatus("User", "Bad", "m", "log", 2, "spec.image"),
     results={"configMap": "x"},
+    resumed_from={"run": "first", "uri": "s3://b/team/first/u"},
     conditions=with_condition(Status(), "Ready", False, "Running", "m", NOW, 3).conditions,
 )
 

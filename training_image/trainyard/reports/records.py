@@ -88,6 +88,8 @@ class ReportRecords(Callback):
     def _begin(self, run: Run) -> None:
         self._facts = run_facts(run.identity, run.specification, run.document.get("spec", {}))
         self._facts["restoredIteration"] = run.restored_iteration
+        if run.resumed_from:
+            self._facts["resumedFrom"] = run.resumed_from
         self._facts["selection"] = {"metric": run.selection.metric, "mode": run.selection.mode}
         _take_over(run)
         write_json(run.storage, RUN_FILE, self._facts)
