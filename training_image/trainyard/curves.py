@@ -45,6 +45,7 @@ class Curves(Callback):
 
         self._tensorboard = SummaryWriter(str(run.storage.local / TENSORBOARD_FOLDER))
         self._rows = _rows_until(run)
+        self._columns = list(dict.fromkeys(name for row in self._rows for name in row))
 
     def on_iteration(self, run: Run, iteration: Iteration) -> None:
         self._flush_row(run)
