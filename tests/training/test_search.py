@@ -254,9 +254,13 @@ def test_every_trial_of_a_recorded_search_has_exactly_the_rows_that_it_counted(t
 
 
 def test_a_second_attempt_at_a_recorded_search_goes_on_from_every_trials_checkpoint(tmp_path):
-    run(tmp_path, recorded_search([0.001, 0.01], stop={"iterations": 2}))
+    # One after the other in one process, which samples by itself: whose episodes are they?
+    alone = {"sampling": {"envRunners": 0, "envsPerRunner": 2}}
+    spec = recorded_search([0.001, 0.01], **alone)
+    spec["search"] |= {"maxConcurrentTrials": 1}
+    run(tmp_path, spec)
     before = recorded(tmp_path, "select * from steps order by episode, t")
-    done = run(tmp_path, recorded_search([0.001, 0.01], stop={"iterations": 3}))
+    done = run(tmp_path, spec | {"stop": {"iterations": 3}})
     assert recorded(tmp_path, "select * from steps order by episode, t")[: len(before)] == before
     assert recorded(tmp_path, "select trial, attempt, iteration from live_iterations order by 1, 2, 3") == [
         (trial, attempt, iteration) for trial in ("1", "2") for attempt, iteration in ((1, 1), (1, 2), (2, 3))
