@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+# Where a machine turns the cache of compiled modules off, every worker process of Ray compiles RLlib and torch again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help venv lint typecheck imports docs-check test test-fast test-unit test-apiserver test-training test-e2e \
         cluster cluster-down images deploy demo ladder bench bench-latency clean
@@ -37,7 +39,7 @@ docs-check: venv ## The generated API reference matches the CRD
 	$(PY) docs/generate_reference.py --check
 
 test-unit: venv
-	$(PY) -m pytest tests/unit
+	$(PY) -m pytest tests/unit -n 2
 
 test-fast: lint typecheck imports docs-check test-unit ## Everything that needs no server and no Ray (under 2 minutes)
 

@@ -21,6 +21,7 @@ from trainyard_operator.status_form import merge_patch, write_status
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 CONTRACT = json.loads((MANIFESTS / "contract" / "progress.schema.json").read_text())
+CONTRACT_VALIDATOR = jsonschema.Draft202012Validator(CONTRACT)
 CRD = yaml.safe_load((MANIFESTS / "crd" / "trainyard.dev_trainingruns.yaml").read_text())
 STATUS = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
 BITS = {"int32": 31, "int64": 63}
@@ -161,7 +162,7 @@ def is_used(tail: bytes) -> bool:
 
 
 def test_the_line_of_these_tests_is_one_of_the_contract_and_uses_all_of_it() -> None:
-    jsonschema.validate(LINE, CONTRACT)
+    CONTRACT_VALIDATOR.validate(LINE)
     unused = {
         (name, field)
         for name, value, schema in [
@@ -231,7 +232,7 @@ def test_what_is_beyond_a_limit_of_the_contract_is_refused_or_cut(path: tuple[st
         value = items * 101
     line = with_value(path, value)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(line, CONTRACT)
+        CONTRACT_VALIDATOR.validate(line)
     if path in CUT:
         parse(written(line), JOB)
     else:

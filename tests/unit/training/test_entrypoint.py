@@ -11,8 +11,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-SCHEMA = json.loads(
-    (Path(__file__).parents[3] / "manifests" / "contract" / "progress.schema.json").read_text(encoding="utf-8")
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).parents[3] / "manifests" / "contract" / "progress.schema.json").read_text())
 )
 
 
@@ -38,7 +38,7 @@ def finish(process, tmp_path):
     output, _ = process.communicate(timeout=30)
     lines = [json.loads(line) for line in (tmp_path / "trainyard-ty-u-1-1.jsonl").read_text().splitlines()]
     for line in lines:
-        jsonschema.validate(line, SCHEMA)
+        SCHEMA.validate(line)
         assert line["jobId"] == "ty-u-1-1"
     assert lines[-1]["final"] is True
     return process.returncode, output, lines

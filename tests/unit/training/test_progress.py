@@ -12,8 +12,8 @@ from trainyard import reporting
 from trainyard.progress import MAX_LINE_BYTES, Progress, ProgressFile, encode, failure
 from trainyard.reporting import count_trials, report
 
-SCHEMA = json.loads(
-    (Path(__file__).parents[3] / "manifests" / "contract" / "progress.schema.json").read_text(encoding="utf-8")
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).parents[3] / "manifests" / "contract" / "progress.schema.json").read_text())
 )
 HEADER = {"schemaVersion": 1, "jobId": "job", "seq": 1, "time": 1.0, "final": False}
 
@@ -23,7 +23,7 @@ def lines(path: Path) -> list[dict]:
     assert text.endswith("\n")
     found = [json.loads(line) for line in text.splitlines()]
     for line in found:
-        jsonschema.validate(line, SCHEMA)
+        SCHEMA.validate(line)
     return found
 
 
@@ -87,7 +87,7 @@ def test_conditions_replace_those_of_their_type(channel):
 def test_non_finite_numbers_are_left_out_and_named():
     line = encode(HEADER | {"progress": {"episodeReturnMean": math.nan}, "metrics": {"a": math.inf, "b": 1.0}})
     snapshot = json.loads(line)
-    jsonschema.validate(snapshot, SCHEMA)
+    SCHEMA.validate(snapshot)
     assert snapshot["metrics"] == {"b": 1.0}
     assert snapshot["nonFinite"] == ["progress.episodeReturnMean", "metrics.a"]
 
@@ -95,7 +95,7 @@ def test_non_finite_numbers_are_left_out_and_named():
 def test_what_is_true_or_false_is_no_metric():
     trials = count_trials([{"id": "a", "state": "Running", "parameters": {}, "metrics": {"done": True, "reward": 1.5}}])
     snapshot = json.loads(encode(HEADER | {"progress": {}, "metrics": {"done": False, "a": 1}, "trials": trials}))
-    jsonschema.validate(snapshot, SCHEMA)
+    SCHEMA.validate(snapshot)
     assert snapshot["metrics"] == {"a": 1}
     assert snapshot["trials"]["items"][0]["metrics"] == {"reward": 1.5}
 
@@ -124,7 +124,7 @@ def test_a_line_is_bounded_and_valid_whatever_it_is_given(count):
     line = encode(snapshot)
     assert len(line) <= MAX_LINE_BYTES
     parsed = json.loads(line)
-    jsonschema.validate(parsed, SCHEMA)
+    SCHEMA.validate(parsed)
     assert parsed["trials"]["total"] == count
 
 
