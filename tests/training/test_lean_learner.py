@@ -15,6 +15,7 @@ from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
@@ -22,6 +23,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from trainyard.learners import LEAN_LEARNERS, choose_learner
+from trainyard.replay.buffer import FlatReplayBuffer
 
 STEPS = {"num_env_steps_sampled_lifetime": 300}
 SMALL = DefaultModelConfig(fcnet_hiddens=[16, 16])
@@ -30,6 +32,12 @@ SMALL = DefaultModelConfig(fcnet_hiddens=[16, 16])
 @pytest.fixture(scope="module")
 def spaces() -> tuple[gym.Space, gym.Space]:
     env = gym.make("CartPole-v1")
+    return env.observation_space, env.action_space
+
+
+@pytest.fixture(scope="module")
+def pendulum() -> tuple[gym.Space, gym.Space]:
+    env = gym.make("Pendulum-v1")
     return env.observation_space, env.action_space
 
 
@@ -211,6 +219,76 @@ def test_dqn_ends_with_the_stock_learners_parameters_losses_and_td_errors(double
         assert_same_parameters(stock, lean)
 
 
+def test_sac_ends_with_the_stock_learners_parameters_losses_and_td_errors(pendulum):
+    config = (
+        SACConfig()
+        .environment("Pendulum-v1")
+        .rl_module(model_config=SMALL)
+        .debugging(seed=7)
+        .training(actor_lr=0.003, critic_lr=0.002, alpha_lr=0.001)
+    )
+    stock, lean = both(config, pendulum)
+    for seed in (1, 2, 3):
+        episodes = pendulum_steps(32, seed)
+        assert_same_results(update(stock, episodes, seed=seed), update(lean, episodes, seed=seed))
+        assert_same_parameters(stock, lean)
+
+
+@pytest.mark.parametrize(("config_class", "spaces_of"), [(DQNConfig, "spaces"), (SACConfig, "pendulum")])
+def test_updates_on_columns_are_those_on_the_same_transitions_as_episodes(config_class, spaces_of, request):
+    """The columns of a flat replay buffer instead of episodes through RLlib's connectors."""
+    observations, actions = request.getfixturevalue(spaces_of)
+    config = config_class().environment("CartPole-v1").rl_module(model_config=SMALL).debugging(seed=7)
+    stock, lean = both(config, (observations, actions))
+    for seed in (1, 2, 3):
+        episodes = transitions(32, seed) if config_class is DQNConfig else pendulum_steps(32, seed)
+        expected = update(stock, episodes, seed=seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        errors = lean.update_on_columns(columns_of(episodes), timesteps=dict(STEPS), log=True)
+        found = MetricsLogger.peek_results(lean.replay_results(), compile=True)
+        module = expected["default_policy"]
+        np.testing.assert_allclose(errors, np.concatenate(module.pop("td_error")), rtol=1e-4, atol=1e-5)
+        # What RLlib's connectors log about themselves is gone with them.
+        everything = {k: v for k, v in expected["__all_modules__"].items() if "connector" not in k}
+        assert_same_results(everything, found["__all_modules__"])
+        assert_same_results(module, found["default_policy"])
+        assert_same_parameters(stock, lean)
+
+
+def columns_of(episodes: list[SingleAgentEpisode]) -> dict[str, np.ndarray]:
+    buffer = FlatReplayBuffer(capacity=1000)
+    buffer.add([episode.to_numpy() for episode in copy.deepcopy(episodes)])
+    rows = buffer._store.live
+    return {
+        "obs": buffer._store.column("observations", rows),
+        "new_obs": buffer._store.next_observations(rows),
+        "actions": buffer._store.column("actions", rows),
+        "rewards": buffer._store.column("rewards", rows).astype(np.float32),
+        "terminateds": buffer._store.column("terminated", rows),
+        "truncateds": buffer._store.column("truncated", rows),
+        "weights": np.ones(len(rows), np.float32),
+        "n_step": np.ones(len(rows), np.int64),
+    }
+
+
+def pendulum_steps(count: int, seed: int) -> list[SingleAgentEpisode]:
+    generator = np.random.default_rng(seed)
+    return [
+        SingleAgentEpisode(
+            observation_space=gym.spaces.Box(-10, 10, (3,), np.float32),
+            action_space=gym.spaces.Box(-2, 2, (1,), np.float32),
+            observations=list(generator.normal(size=(2, 3)).astype(np.float32)),
+            actions=list(generator.uniform(-1, 1, size=(1, 1)).astype(np.float32)),
+            rewards=[float(generator.normal())],
+            terminated=number % 5 == 0,
+            extra_model_outputs={"weights": [1.0], "n_step": [1]},
+            len_lookback_buffer=0,
+        )
+        for number in range(count)
+    ]
+
+
 def transitions(count: int, seed: int) -> list[SingleAgentEpisode]:
     """Single steps, as RLlib's episode replay buffers give them."""
     return episodes_of([1] * count, seed, extra={"weights": 1.0, "n_step": 1})
@@ -236,7 +314,7 @@ def test_appo_and_impala_step_their_optimizer_as_the_stock_learner_does(config, 
 
 class TestChoice:
     def test_is_the_lean_learner_for_every_stock_learner_that_has_one(self):
-        for config in (PPOConfig(), DQNConfig(), APPOConfig(), IMPALAConfig()):
+        for config in (PPOConfig(), DQNConfig(), SACConfig(), APPOConfig(), IMPALAConfig()):
             config.learners(num_learners=0)
             choice = choose_learner(config)
             assert choice.reason is None

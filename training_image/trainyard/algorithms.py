@@ -32,6 +32,7 @@ from trainyard.errors import Fault, InvalidConfiguration, root_cause
 from trainyard.learners import choose_learner
 from trainyard.metrics import EPISODE_METRICS, EPISODES
 from trainyard.recording.callback import settings_of
+from trainyard.replay import choose_replay
 from trainyard.specification import Specification
 
 logger = logging.getLogger(__name__)
@@ -67,10 +68,16 @@ class EpisodeLog(RLlibCallback):
 
 
 class EnvRunner(SingleAgentEnvRunner):
-    """RLlib's runner, except that an error in it reaches the driver.
+    """RLlib's runner, except that an error in it reaches the driver, and that its module stays in evaluation mode.
 
-    RLlib's own ends its process instead, and what the environment said is lost.
+    RLlib's own ends its process instead, and what the environment said is lost; and it sets every layer to evaluation
+    mode and back for each step.
     """
+
+    def make_module(self) -> None:
+        super().make_module()
+        if self.module is not None:
+            self.module.eval()
 
     def apply(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
@@ -171,6 +178,7 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
         _check_spaces(algorithm.name, choice)
         if learner.implementation == "Auto":
             _choose_learner(config)
+            _choose_replay(config, choice)
         config.validate()
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InvalidConfiguration.of("spec.algorithm.config", f"RLlib refuses it: {error}", "correct it") from error
@@ -226,6 +234,14 @@ def _choose_learner(config: AlgorithmConfig) -> None:
     if choice.reason is not None:
         logger.warning("%s trains, not a lean Learner: %s", choice.learner_class.__name__, choice.reason)
     config.learners(learner_class=choice.learner_class)
+
+
+def _choose_replay(config: AlgorithmConfig, environment: EnvironmentChoice) -> None:
+    """Flat replay where it is exact; elsewhere RLlib's own, and why."""
+    choice = choose_replay(config, environment.observation_space, environment.action_space)
+    if choice.reason is not None:
+        logger.warning("RLlib's own replay buffer is used, not a flat one: %s", choice.reason)
+    config.algo_class = choice.algo_class
 
 
 def _check_spaces(algorithm: str, choice: EnvironmentChoice) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.policy.sample_batch import MultiAgentBatch
 from ray.rllib.utils.metrics import (
     ALL_MODULES,
@@ -58,6 +59,11 @@ class FlatUpdate(TorchLearner):
     """
 
     metrics: Any
+
+    def build(self) -> None:
+        super().build()
+        for module in self.module.values():
+            module.train()
 
     def update(
         self,
@@ -110,10 +116,13 @@ class FlatUpdate(TorchLearner):
             num_epochs=num_epochs,
             shuffle=shuffle_batch_per_epoch,
         )
-        for module_id, loss in losses.items():
-            self.metrics.log_value(key=(module_id, self.TOTAL_LOSS_KEY), value=loss, window=1)
+        self._log_total_losses(losses)
         self.after_gradient_based_update(timesteps=timesteps or {})
         return None if _no_metrics_reduce else self.metrics.reduce()
+
+    def _log_total_losses(self, losses: dict[str, Any]) -> None:
+        for module_id, loss in losses.items():
+            self.metrics.log_value(key=(module_id, self.TOTAL_LOSS_KEY), value=loss, window=1)
 
     def _has_stateful_module(self) -> bool:
         return any(module.is_stateful() for module in self.module.values())
@@ -154,27 +163,37 @@ class FlatUpdate(TorchLearner):
                     rows[module_id] += minibatch_size or columns[module_id][1]
         finally:
             self.metrics = logger
-        self._log_steps(batch, rows, count)
+        # As in RLlib, env steps count the whole batch per minibatch.
+        self._log_steps(batch.env_steps() * count, rows, count)
         return losses
 
     def _flat_step(self, minibatch: dict[str, Columns], *, postprocess: bool, log: bool) -> dict[str, Any]:
         if log:
             self._compute_off_policyness(minibatch)
-        fwd_out = self.module.forward_train(minibatch)
+        fwd_out = self._forward_train(minibatch)
         losses = self.compute_losses(fwd_out=fwd_out, batch=minibatch)
         gradients = self.compute_gradients(losses)
         self.apply_gradients(self.postprocess_gradients(gradients) if postprocess else gradients)
         return losses
+
+    def _forward_train(self, minibatch: dict[str, Columns]) -> dict[str, Any]:
+        """RLModule.forward_train of each module; RLlib sets every layer to training mode each time."""
+        if type(self.module) is not MultiRLModule or not all(module.training for module in self.module.values()):
+            return self.module.forward_train(minibatch)
+        return {
+            module_id: self.module[module_id]._forward_train(columns)
+            for module_id, columns in minibatch.items()
+            if module_id in self.module
+        }
 
     def _gradients_need_postprocessing(self) -> bool:
         """False when RLlib's post-processing would return the gradients as they are."""
         configs = (self.config.get_config_for_module(module_id) for module_id in self.module.keys())  # noqa: SIM118
         return any(config.grad_clip is not None or config.log_gradients for config in configs)
 
-    def _log_steps(self, batch: MultiAgentBatch, rows: dict[str, int], count: int) -> None:
-        """RLlib's step counters, summed over the update (as RLlib, env steps count the whole batch per minibatch)."""
+    def _log_steps(self, env_steps: int, rows: dict[str, int], count: int) -> None:
+        """RLlib's step counters, summed over `count` minibatches with these rows per module."""
         log = self.metrics.log_value
-        env_steps = batch.env_steps() * count
         for module_id, module_rows in rows.items():
             log((module_id, WEIGHTS_SEQ_NO), self._weights_seq_no, window=1)
             log((module_id, MODULE_TRAIN_BATCH_SIZE_MEAN), module_rows / count, reduce="mean")

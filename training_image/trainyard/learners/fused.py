@@ -7,13 +7,28 @@ When any gradient is not finite, RLlib's own method takes over for that update, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.utils.torch_utils import clip_gradients
 
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
 """Device types on which torch.optim.Adam(fused=True) exists and is tested by us or by torch."""
+
+
+def _clip_gradients(
+    gradients: dict[Any, torch.Tensor], *, grad_clip: float | None = None, grad_clip_by: str = "value"
+) -> torch.Tensor | None:
+    """RLlib's clip_gradients, all tensors at once where the global norm is meant and finite."""
+    tensors = list(gradients.values())
+    if grad_clip is not None and grad_clip_by == "global_norm" and tensors and not any(t is None for t in tensors):
+        norm = torch.nn.utils.get_total_norm(tensors, foreach=True)
+        if torch.isfinite(norm):
+            torch._foreach_mul_(tensors, torch.clamp(grad_clip / (norm + 1e-6), max=1.0))
+            return norm
+    return clip_gradients(gradients, grad_clip=grad_clip, grad_clip_by=grad_clip_by)
 
 
 def _use_fused_kernel(optimizer: torch.optim.Optimizer) -> None:
@@ -57,3 +72,6 @@ class FusedOptimizer(TorchLearner):
         # The norm of all gradients is finite only when each of them is; an overflow of the norm itself merely
         # sends a finite update through RLlib's slower, equal path.
         return not torch.isfinite(torch.nn.utils.get_total_norm(gradients, foreach=True))
+
+    def _get_clip_function(self) -> Callable[..., Any]:
+        return _clip_gradients

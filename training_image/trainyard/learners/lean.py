@@ -9,18 +9,24 @@ from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
 from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
 from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 from ray.rllib.core.learner.learner import Learner
 
 from trainyard.learners.flat import FlatUpdate
 from trainyard.learners.fused import FusedOptimizer
+from trainyard.learners.replay import ReplayUpdate
 
 
 class LeanPPOTorchLearner(FlatUpdate, FusedOptimizer, PPOTorchLearner):
     """PPO: flat minibatches, fused Adam, metrics once per update."""
 
 
-class LeanDQNTorchLearner(FlatUpdate, FusedOptimizer, DQNTorchLearner):
-    """DQN: fused Adam, metrics once per update."""
+class LeanDQNTorchLearner(ReplayUpdate, FusedOptimizer, DQNTorchLearner):
+    """DQN: fused Adam, metrics once per update; takes flat batches from the replay buffer."""
+
+
+class LeanSACTorchLearner(ReplayUpdate, FusedOptimizer, SACTorchLearner):
+    """SAC: fused Adam, metrics once per update; takes flat batches from the replay buffer."""
 
 
 # APPO and IMPALA train in a thread that calls Learner.update() itself, one minibatch per batch, so only the
@@ -36,6 +42,7 @@ class LeanIMPALATorchLearner(FusedOptimizer, IMPALATorchLearner):
 LEAN_LEARNERS: dict[type[Learner], type[Learner]] = {
     PPOTorchLearner: LeanPPOTorchLearner,
     DQNTorchLearner: LeanDQNTorchLearner,
+    SACTorchLearner: LeanSACTorchLearner,
     APPOTorchLearner: LeanAPPOTorchLearner,
     IMPALATorchLearner: LeanIMPALATorchLearner,
 }
