@@ -15,7 +15,8 @@ from trainyard.curves import Curves
 from trainyard.driver import train
 from trainyard.errors import InvalidConfiguration
 from trainyard.manifest import normalise_numbers
-from trainyard.run import Identity, Run
+from trainyard.replay import saving
+from trainyard.run import Identity, RestoredReplay, Run
 from trainyard.specification import parse
 from trainyard.storage import at_directory
 
@@ -250,3 +251,43 @@ def test_an_environment_that_raises_fails_the_run_within_seconds(tmp_path, algor
     assert watch.outcome.error is not None
     # RLlib's own default stalls for a minute after its start, and then again.
     assert time.monotonic() - watch.started < 60
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "environment"), [("DQN", "CartPole-v1"), ("SAC", {"name": "environments:Continuous"})]
+)
+def test_a_resumed_run_has_its_replay_buffer_back(tmp_path, algorithm, environment):
+    settings = {"algorithm": algorithm, "environment": environment, "sampling": {"envRunners": 0}}
+    config = {
+        "replay_buffer_config": {"type": "PrioritizedEpisodeReplayBuffer", "capacity": 500, "alpha": 0.6, "beta": 0.4}
+    }
+    first, _, _ = play(tmp_path, config=config, stop={"iterations": 1}, **settings)
+    assert first.restored_replay is None
+    stored = steps_in_the_buffer(tmp_path)
+    assert 100 < stored <= 500 if algorithm == "DQN" else stored > 0
+    second, _, _ = play(tmp_path, config=config, stop={"iterations": 2}, **settings)
+    assert second.restored_replay == RestoredReplay(stored)
+    # Only the latest checkpoint keeps the buffer.
+    assert [path.parts[-3] for path in tmp_path.glob("checkpoints/*/algorithm/replay_buffer.npz")] == ["2"]
+
+
+def test_a_resumed_run_says_when_its_replay_buffer_was_too_large_to_be_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "LIMIT_BYTES", 1000)
+    settings = {"algorithm": "DQN", "sampling": {"envRunners": 0}}
+    play(tmp_path, stop={"iterations": 1}, **settings)
+    assert list(tmp_path.glob("checkpoints/*/algorithm/replay_buffer.npz")) == []
+    second, _, _ = play(tmp_path, stop={"iterations": 2}, **settings)
+    assert second.restored_replay.steps == 0
+    assert "MiB that are saved" in second.restored_replay.missing
+
+
+def test_rllibs_own_replay_buffer_refills(tmp_path):
+    settings = {"algorithm": "DQN", "sampling": {"envRunners": 0}, "learner": {"implementation": "RLlib"}}
+    play(tmp_path, stop={"iterations": 1}, **settings)
+    second, _, _ = play(tmp_path, stop={"iterations": 2}, **settings)
+    assert second.restored_replay == RestoredReplay(0, "RLlib's checkpoints do not hold it")
+
+
+def steps_in_the_buffer(folder):
+    with np.load(next(folder.glob("checkpoints/1/algorithm/replay_buffer.npz"))) as state:
+        return int(state["lengths"].sum())

@@ -27,12 +27,13 @@ from ray.tune.registry import register_env
 
 from trainyard import metrics, parameters, presets, resuming
 from trainyard.asynchronous.algorithm import ASYNCHRONOUS, POLICY_LAG_MEAN, AsynchronousPPO, AsynchronousPPOConfig
+from trainyard.connectors import make_lean, may_be_lean
 from trainyard.environment_names import EnvironmentChoice, choose
 from trainyard.errors import Fault, InvalidConfiguration, root_cause
 from trainyard.learners import choose_learner
 from trainyard.metrics import EPISODE_METRICS, EPISODES
 from trainyard.recording.callback import settings_of
-from trainyard.replay import choose_replay
+from trainyard.replay import choose_replay, saving
 from trainyard.specification import Specification
 
 logger = logging.getLogger(__name__)
@@ -179,6 +180,8 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
         if learner.implementation == "Auto":
             _choose_learner(config)
             _choose_replay(config, choice)
+            if may_be_lean(config, choice.observation_space, choice.action_space):
+                make_lean(config)
         config.validate()
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InvalidConfiguration.of("spec.algorithm.config", f"RLlib refuses it: {error}", "correct it") from error
@@ -296,11 +299,20 @@ class Trainer:
         if isinstance(self.algorithm, AsynchronousPPO):
             self.algorithm.listeners.append(call)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, *, replay: bool = False) -> None:
+        """Write the algorithm's state into a folder, and its replay buffer where `replay` asks for it."""
         self.algorithm.save_to_path(str(folder))
+        if replay:
+            saving.save(self.algorithm, folder)
 
     def restore(self, folder: Path) -> None:
+        """Take over a state; the replay buffer too where the folder has one."""
         self.algorithm.restore_from_path(str(folder))
+        saving.restore(self.algorithm, folder)
+
+    def replay(self) -> saving.SavedReplay | None:
+        """What a checkpoint would hold of the replay buffer now; None when the algorithm has none."""
+        return saving.describe(self.algorithm)
 
     def check_network(self, folder: Path) -> None:
         """Raises InvalidConfiguration when the network of the checkpoint in ``folder`` is not this one."""

@@ -19,6 +19,8 @@ FOLDER = "checkpoints"
 BEST = f"{FOLDER}/best"
 STATE_FILE = "trainyard.json"
 ALGORITHM_FOLDER = "algorithm"
+# In the algorithm's folder. It can be large and serves only to go on, so that the latest checkpoint alone keeps it.
+REPLAY_FILE = "replay_buffer.npz"
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,11 @@ class CheckpointStore:
         return Checkpoint(**json.loads(text)["checkpoint"] | {"name": name, "uri": self._storage.uri_of(name)})
 
     def _prune(self) -> None:
-        for name in self._iterations(descending=True)[self._keep :]:
+        iterations = self._iterations(descending=True)
+        for name in iterations[self._keep :]:
             self._storage.delete(name)
+        for name in iterations[1 : self._keep]:
+            self._storage.delete(f"{name}/{ALGORITHM_FOLDER}/{REPLAY_FILE}")
 
 
 def _scratch_root(storage: RunStorage) -> Path:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from trainyard import metrics as names
@@ -20,7 +21,8 @@ from trainyard.checkpoints import Checkpoint, CheckpointStore
 from trainyard.errors import InvalidConfiguration, root_cause
 from trainyard.evaluation import Evaluator
 from trainyard.metrics import EpisodeWindow, Metrics, better, is_finite_number
-from trainyard.run import Best, Outcome, Run
+from trainyard.replay.saving import SavedReplay
+from trainyard.run import Best, Outcome, RestoredReplay, Run
 from trainyard.specification import ResumeFrom
 from trainyard.stopping import Counters, EarlyStopper, stop_reason
 
@@ -184,9 +186,12 @@ class _Loop:
             "best": asdict(run.best) if run.best else None,
             "selection": asdict(run.selection),
             "callbacks": {callback.name: callback.state_dict() for callback in self.callbacks},
+            "replay": _as_dict(self.trainer.replay()),
             "specification": run.document.get("spec", {}),
         }
-        checkpoint = self.store.save(run.counters.iteration, self.trainer.save, state, best=best)
+        # The best policy is for use, not for going on from.
+        save = partial(self.trainer.save, replay=not best)
+        checkpoint = self.store.save(run.counters.iteration, save, state, best=best)
         self.tell(lambda callback: callback.on_checkpoint(run, checkpoint))
 
     def restore(self) -> None:
@@ -230,6 +235,7 @@ class _Loop:
         run = self.run
         run.counters = Counters(**state["counters"])
         run.restored_iteration = run.counters.iteration
+        run.restored_replay = _restored_replay(state.get("replay"), self.trainer)
         run.metrics = dict(state["metrics"])
         run.best = Best(**state["best"]) if state["best"] else None
         self.window.load_state_dict(state["window"])
@@ -270,6 +276,19 @@ class _Loop:
 
 def without(state: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in state.items() if key != name}
+
+
+def _as_dict(replay: SavedReplay | None) -> dict[str, Any] | None:
+    return asdict(replay) if replay is not None else None
+
+
+def _restored_replay(written: dict[str, Any] | None, trainer: Trainer) -> RestoredReplay | None:
+    """What came back of the replay buffer that a checkpoint was written with."""
+    now = trainer.replay()
+    if now is None:
+        return None
+    lost = SavedReplay(**written) if written and now.bytes is not None else now
+    return RestoredReplay(now.steps, lost.why_lost() if lost.steps > now.steps or now.bytes is None else "")
 
 
 def _tell_all(callbacks: Sequence[Callback], call: Callable[[Callback], Any]) -> None:

@@ -12,9 +12,6 @@ from trainyard.progress import Progress
 from trainyard.run import Outcome, Run
 from trainyard.stopping import fraction_done
 
-# RLlib does not save their replay buffers, whatever store_buffer_in_checkpoints says.
-WITH_REPLAY_BUFFER = ("DQN", "SAC")
-
 
 class ProgressReporter(Callback):
     """Publishes progress after every iteration (bounded in rate), every checkpoint and every evaluation."""
@@ -49,14 +46,14 @@ class ProgressReporter(Callback):
         self._publish(run, {}, now=False)
 
     def _warn_of_empty_buffer(self, run: Run) -> None:
-        algorithm = run.specification.algorithm
-        if algorithm is not None and algorithm.name in WITH_REPLAY_BUFFER:
+        replay, algorithm = run.restored_replay, run.specification.algorithm
+        if replay is not None and replay.missing and algorithm is not None:
             self._progress.condition(
                 "ReplayBufferRefills",
                 "True",
                 "NotInCheckpoint",
                 f"{algorithm.name} goes on from iteration {run.restored_iteration} with an empty replay buffer: "
-                "RLlib's checkpoints do not hold it, and it fills up again while training goes on",
+                f"{replay.missing}; it fills up again while training goes on",
             )
 
     def _publish(self, run: Run, latest: Metrics, *, now: bool) -> None:

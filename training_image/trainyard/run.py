@@ -46,6 +46,14 @@ class Identity:
     submission: int = 1
 
 
+@dataclass(frozen=True)
+class RestoredReplay:
+    """The replay buffer after going on from a checkpoint. missing: why it is empty; empty text when nothing is."""
+
+    steps: int
+    missing: str = ""
+
+
 @dataclass
 class Run:
     """What callbacks may read while a run goes on. Only the driver loop changes it.
@@ -55,6 +63,7 @@ class Run:
         metrics: the latest finite value of every metric.
         restored_iteration: the iteration of the checkpoint that this attempt goes on from; 0 for a fresh start.
         resumed_from: what was taken of another run's checkpoint, in words; "" when nothing was.
+        restored_replay: what came back with it of the replay buffer; None when the algorithm has none.
         findings: verdicts on the run's curves and the numbers behind them, set at its end.
         foreach_env_runner: calls a function with every env runner, where it runs, between two of its samples.
         listen: has a function called in the driver with the episodes that arrive whole (asynchronous collection).
@@ -68,6 +77,7 @@ class Run:
     metrics: Metrics = field(default_factory=dict)
     restored_iteration: int = 0
     resumed_from: str = ""
+    restored_replay: RestoredReplay | None = None
     best: Best | None = None
     findings: dict[str, float | str] = field(default_factory=dict)
     foreach_env_runner: Callable[[Callable[[Any], None]], None] = lambda call: None

@@ -96,9 +96,13 @@ class RunStorage:
         return target
 
     def delete(self, name: str) -> None:
-        """Remove the folder `name` and all below it; nothing happens when it does not exist."""
-        if self.filesystem.get_file_info(self._join(name)).type == fs.FileType.Directory:
-            self.filesystem.delete_dir(self._join(name))
+        """Remove the file `name`, or the folder and all below it; nothing happens when it does not exist."""
+        path = self._join(name)
+        kind = self.filesystem.get_file_info(path).type
+        if kind == fs.FileType.Directory:
+            self.filesystem.delete_dir(path)
+        elif kind == fs.FileType.File:
+            self.filesystem.delete_file(path)
 
     def publish(self, *names: str) -> None:
         """Copy local files or folders to the remote filesystem; nothing to do for a local one."""

@@ -107,3 +107,15 @@ def test_a_save_that_fails_leaves_the_earlier_checkpoint(place):
         store.save(6, fail, {}, best=True)
     assert store.best().iteration == 5
     assert place.list_folders("checkpoints") == ["best"]
+
+
+def test_delete_removes_a_file_or_a_folder_and_minds_neither_missing(tmp_path):
+    storage = at_directory(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a").write_text("a")
+    (tmp_path / "folder" / "b").write_text("b")
+    storage.delete("folder/a")
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["b"]
+    storage.delete("folder")
+    storage.delete("folder")
+    assert not (tmp_path / "folder").exists()

@@ -177,11 +177,9 @@ class TransitionStore:
 
     @property
     def nbytes(self) -> int:
-        """What `arrays` takes, about."""
-        if not self._columns:
-            return 0
-        rows = self._steps + len(self._episodes)
-        return sum(column.nbytes // len(column) for column in self._columns.values()) * rows
+        """What `arrays` takes, less the ids and lengths of the episodes."""
+        per_row = {name: column.nbytes // len(column) for name, column in self._columns.items()}
+        return per_row.pop("observations", 0) * (self._steps + self.episodes) + sum(per_row.values()) * self._steps
 
     def arrays(self) -> tuple[dict[str, NDArray[Any]], Rows]:
         """Everything, oldest episode first, as arrays for `load`; and the row of each step in their order."""
