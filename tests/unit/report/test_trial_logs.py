@@ -6,8 +6,6 @@ import csv
 import json
 from pathlib import Path
 
-import pytest
-
 from trainyard.tensorboard_events import Scalars, crc32c, write_scalars
 from trainyard.trial_logs import TrialLogs
 from trainyard.trials import TrialTable
@@ -19,10 +17,11 @@ def test_the_checksum_is_the_castagnoli_crc() -> None:
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    from tensorboard.backend.event_processing import event_file_loader
+
     found: dict[str, list[tuple[int, float]]] = {}
     for path in folder.glob("events.out.tfevents.*"):
-        for event in accumulator.LegacyEventFileLoader(str(path)).Load():
+        for event in event_file_loader.LegacyEventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 found.setdefault(value.tag, []).append((event.step, value.simple_value))
     return found
