@@ -46,3 +46,27 @@ class Unmakeable(Constant):
 
 class Continuous(Constant):
     action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+
+class Corridor(gym.Env):
+    """Five cells; right at the end is worth 1, left at the start 0.2, and 20 steps are all there are.
+
+    Going left pays at once, going right five times as much later: it takes bootstrapping to see that.
+    """
+
+    observation_space = gym.spaces.Box(0, 1, (5,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.cell, self.steps = 1, 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.steps += 1
+        self.cell += 1 if action else -1
+        reward = {0: 0.2, 4: 1.0}.get(self.cell, 0.0)
+        return self._observe(), reward, self.cell in (0, 4), self.steps >= 20, {}
+
+    def _observe(self):
+        return np.eye(5, dtype=np.float32)[self.cell]

@@ -291,3 +291,27 @@ def test_rllibs_own_replay_buffer_refills(tmp_path):
 def steps_in_the_buffer(folder):
     with np.load(next(folder.glob("checkpoints/1/algorithm/replay_buffer.npz"))) as state:
         return int(state["lengths"].sum())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param({"replay_buffer_config": {"capacity": 2000}}, id="prioritised"),
+        pytest.param(
+            {"replay_buffer_config": {"type": "EpisodeReplayBuffer", "capacity": 2000}, "n_step": 3}, id="uniform"
+        ),
+    ],
+)
+def test_dqn_learns_from_flat_replay_what_pays_later(tmp_path, config):
+    """The optimum, 1, is known; who takes what pays at once gets 0.2."""
+    config = {"lr": 0.003, "gamma": 0.9, "epsilon": [[0, 1.0], [600, 0.05]], "target_network_update_freq": 50} | config
+    run, _, _ = play(
+        tmp_path,
+        algorithm="DQN",
+        environment={"name": "environments:Corridor"},
+        config=config,
+        sampling={"envRunners": 0},
+        evaluation={"episodes": 2, "everyIterations": 1},
+        stop={"iterations": 3},
+    )
+    assert run.metrics["validation/return_mean"] == pytest.approx(1.0)
