@@ -18,19 +18,6 @@ FUSED_DEVICES = frozenset({"cpu", "cuda"})
 """Device types on which torch.optim.Adam(fused=True) exists and is tested by us or by torch."""
 
 
-def _clip_gradients(
-    gradients: dict[Any, torch.Tensor], *, grad_clip: float | None = None, grad_clip_by: str = "value"
-) -> torch.Tensor | None:
-    """RLlib's clip_gradients, all tensors at once where the global norm is meant and finite."""
-    tensors = list(gradients.values())
-    if grad_clip is not None and grad_clip_by == "global_norm" and tensors and not any(t is None for t in tensors):
-        norm = torch.nn.utils.get_total_norm(tensors, foreach=True)
-        if torch.isfinite(norm):
-            torch._foreach_mul_(tensors, torch.clamp(grad_clip / (norm + 1e-6), max=1.0))
-            return norm
-    return clip_gradients(gradients, grad_clip=grad_clip, grad_clip_by=grad_clip_by)
-
-
 def _use_fused_kernel(optimizer: torch.optim.Optimizer) -> None:
     if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
         return
@@ -44,6 +31,8 @@ class FusedOptimizer(TorchLearner):
     """Mix-in: fused Adam and a single finite test; everything else as in RLlib."""
 
     def build(self) -> None:
+        # Gradients of the update under way that clipping has found finite, by id.
+        self._finite: set[int] = set()
         super().build()
         self._fuse_optimizers()
 
@@ -71,7 +60,22 @@ class FusedOptimizer(TorchLearner):
             return True
         # The norm of all gradients is finite only when each of them is; an overflow of the norm itself merely
         # sends a finite update through RLlib's slower, equal path.
-        return not torch.isfinite(torch.nn.utils.get_total_norm(gradients, foreach=True))
+        known, self._finite = self._finite, set()
+        unknown = [gradient for gradient in gradients if id(gradient) not in known]
+        return bool(unknown) and not torch.isfinite(torch.nn.utils.get_total_norm(unknown, foreach=True))
 
     def _get_clip_function(self) -> Callable[..., Any]:
-        return _clip_gradients
+        return self._clip_gradients
+
+    def _clip_gradients(
+        self, gradients: dict[Any, torch.Tensor], *, grad_clip: float | None = None, grad_clip_by: str = "value"
+    ) -> torch.Tensor | None:
+        """RLlib's clip_gradients, all tensors at once where the global norm is meant and finite."""
+        tensors = list(gradients.values())
+        if grad_clip is not None and grad_clip_by == "global_norm" and tensors and not any(t is None for t in tensors):
+            norm = torch.nn.utils.get_total_norm(tensors, foreach=True)
+            if torch.isfinite(norm):
+                torch._foreach_mul_(tensors, torch.clamp(grad_clip / (norm + 1e-6), max=1.0))
+                self._finite.update(map(id, tensors))
+                return norm
+        return clip_gradients(gradients, grad_clip=grad_clip, grad_clip_by=grad_clip_by)
