@@ -87,7 +87,8 @@ class Observer:
         name = run.spec.get("resumeFrom", {}).get("run")
         status = run.status
         known = (status.resumed_from or {}).get("run") == name
-        if name is None or known or status.start_time or status.terminal or run.deleting:
+        refused = status.terminal and status.observed_generation == run.generation  # and not corrected since
+        if name is None or known or status.start_time or refused or run.deleting:
             return None
         try:
             return read_run(await self.kube.get(RUNS, run.key.namespace, name))
