@@ -319,28 +319,30 @@ class TestAlgorithm:
         assert other.train()["training_iteration"] == 2
 
 
+@pytest.fixture(scope="module")
+def database(cluster, tmp_path_factory):
+    """Twelve recorded episodes of a market; gives what answers a query."""
+    folder = tmp_path_factory.mktemp("recorded")
+    market = {"data": "sp500", "asset": "KO", "start": "2000-01-01", "end": "2005-12-31", "episode_length": 30}
+    spec = {
+        "seed": 1,
+        "algorithm": {"name": "PPO", "config": {"minibatch_size": 100, "num_epochs": 1}},
+        "environment": {"name": "trading", "config": market | {"reward": "log_return"}},
+        "sampling": {"mode": "Asynchronous", "envRunners": 2, "cpusPerEnvRunner": 0.2, "episodesPerUpdate": 6},
+        "stop": {"episodes": 12},
+        "recording": {"steps": "Sampled", "sampleFraction": 0.5},
+    }
+    run = Run(Identity("recorded"), parse(spec), {"spec": spec}, at_directory(folder))
+    train(run, [Recording()])
+    assert run.counters.episodes == 12
+    engine = open_database(f"sqlite:///{folder}/database/recording.sqlite")
+    with engine.connect() as connection:
+        yield lambda query: [tuple(row) for row in connection.execute(text(query))]
+    engine.dispose()
+
+
 class TestRecordedEpisodes:
     """Whole episodes of a market come to the database with what the recording of RLlib's runners would keep."""
-
-    @pytest.fixture(scope="class")
-    def database(self, cluster, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("recorded")
-        market = {"data": "sp500", "asset": "KO", "start": "2000-01-01", "end": "2005-12-31", "episode_length": 30}
-        spec = {
-            "seed": 1,
-            "algorithm": {"name": "PPO", "config": {"minibatch_size": 100, "num_epochs": 1}},
-            "environment": {"name": "trading", "config": market | {"reward": "log_return"}},
-            "sampling": {"mode": "Asynchronous", "envRunners": 2, "cpusPerEnvRunner": 0.2, "episodesPerUpdate": 6},
-            "stop": {"episodes": 12},
-            "recording": {"steps": "Sampled", "sampleFraction": 0.5},
-        }
-        run = Run(Identity("recorded"), parse(spec), {"spec": spec}, at_directory(folder))
-        train(run, [Recording()])
-        assert run.counters.episodes == 12
-        engine = open_database(f"sqlite:///{folder}/database/recording.sqlite")
-        with engine.connect() as connection:
-            yield lambda query: [tuple(row) for row in connection.execute(text(query))]
-        engine.dispose()
 
     def test_every_episode_is_there_once_and_has_its_steps_where_they_are_sampled(self, database):
         assert database("select count(*), min(length), max(length) from live_episodes") == [(12, 30, 30)]
