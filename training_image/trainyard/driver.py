@@ -59,7 +59,10 @@ def train(run: Run, callbacks: Sequence[Callback] = ()) -> Outcome:
         raise
     finally:
         _tell_all(callbacks, lambda callback: callback.on_run_end(run, outcome))
-        loop.close()
+        # Who is ended by a signal has seconds left, and a runner in a slow episode answers only after it; the runners
+        # end with their job.
+        if not isinstance(outcome.error, KeyboardInterrupt):
+            loop.close()
     return outcome
 
 

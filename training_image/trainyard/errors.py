@@ -72,8 +72,12 @@ class InsufficientResources(UserError):
     """What the run needs at the same time is more than there is; it would wait for ever."""
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived. A BaseException, like KeyboardInterrupt, so that no handler of errors takes it for one."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived.
+
+    A KeyboardInterrupt, because that is all that a call into Ray lets through (as a plain one; see `launch.Sigterm`);
+    anything else that a signal's handler raises in there is lost, and the driver goes on until it is killed.
+    """
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -281,7 +281,7 @@ def connect(initialise: Callable[[Any], object], specification: Specification) -
         import ray
 
         initialise(ray)
-        _raise_on_sigterm()
+        _SIGTERM.install()
         if specification.algorithm is not None and specification.search is None:
             _warm_runners(ray, specification)
         if importing is not None:
@@ -300,13 +300,22 @@ def _warm_runners(ray: Any, specification: Specification) -> None:
         import_rllib.remote()
 
 
-def _raise_on_sigterm() -> None:
-    """Ray replaces the handler when it connects, so this is called after that too."""
+class Sigterm:
+    """Handler of SIGTERM: raises Terminated, and remembers it, since Ray passes on a plain KeyboardInterrupt."""
 
-    def handler(number: int, frame: Any) -> None:
+    def __init__(self) -> None:
+        self.arrived = False
+
+    def install(self) -> None:
+        """Ray replaces the handler when it connects, so this is called after that too."""
+        signal.signal(signal.SIGTERM, self)
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.arrived = True
         raise Terminated("SIGTERM")
 
-    signal.signal(signal.SIGTERM, handler)
+
+_SIGTERM = Sigterm()
 
 
 def work(started: Started) -> dict[str, Any]:
@@ -318,18 +327,15 @@ def work(started: Started) -> dict[str, Any]:
 
 def execute(body: Callable[[], dict[str, Any]], sink: Progress, console: Console) -> int:
     """Run `body`, write the final line whatever happens, shut Ray down, return the exit code."""
-    _raise_on_sigterm()
+    _SIGTERM.arrived = False
+    _SIGTERM.install()
     failure: dict[str, str] | None = None
     summary: dict[str, Any] | None = None
     code = EXIT_OK
     try:
         summary = body()
-    except Terminated:
-        console.print("terminated by SIGTERM")
-        failure, code = progress.failure("Run", "Terminated", "the driver got SIGTERM"), EXIT_TERMINATED
-    except KeyboardInterrupt:
-        console.print("interrupted")
-        failure, code = progress.failure("Run", "Interrupted", "the driver got SIGINT"), EXIT_INTERRUPTED
+    except KeyboardInterrupt as error:
+        failure, code = _interrupted(terminated=_SIGTERM.arrived or isinstance(error, Terminated), console=console)
     except Exception as error:  # noqa: BLE001 - every end is reported
         failure, code = _explain(error, console)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -339,6 +345,14 @@ def execute(body: Callable[[], dict[str, Any]], sink: Progress, console: Console
         if "ray" in sys.modules:
             sys.modules["ray"].shutdown()
     return code
+
+
+def _interrupted(*, terminated: bool, console: Console) -> tuple[dict[str, str], int]:
+    if terminated:
+        console.print("terminated by SIGTERM")
+        return progress.failure("Run", "Terminated", "the driver got SIGTERM"), EXIT_TERMINATED
+    console.print("interrupted")
+    return progress.failure("Run", "Interrupted", "the driver got SIGINT"), EXIT_INTERRUPTED
 
 
 def _explain(error: Exception, console: Console) -> tuple[dict[str, str], int]:

@@ -77,8 +77,13 @@ def run(started: Started) -> dict[str, Any]:
     )
     begun, before = now(), time.monotonic()
     view = _View(started, table)
-    with _recorded(started, table), view:
-        _run_trials(started, found, table, view)
+    try:
+        with _recorded(started, table), view:
+            _run_trials(started, found, table, view)
+    except KeyboardInterrupt:
+        # What has run has its results.
+        started.storage.keep_text(TABLE_FILE, table.csv())
+        raise
     seconds = time.monotonic() - before
     started.storage.keep_text(TABLE_FILE, table.csv())
     _keep_curves(started, len(found))

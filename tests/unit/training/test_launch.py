@@ -28,6 +28,7 @@ def handlers():
 @pytest.mark.usefixtures("handlers")
 class TestEnds:
     def end(self, tmp_path, body):
+        tmp_path.mkdir(exist_ok=True)
         path = tmp_path / "p.jsonl"
         output = io.StringIO()
         code = execute(body, Progress(ProgressFile(path, "job")), Console(file=output, width=200))
@@ -59,6 +60,21 @@ class TestEnds:
         found, final, _ = self.end(tmp_path, body)
         assert found == code
         assert (final["failure"]["kind"], final["failure"]["reason"]) == (kind, reason)
+
+    def test_a_sigterm_of_which_ray_leaves_a_keyboard_interrupt_is_still_one(self, tmp_path):
+        def interrupted():
+            raise KeyboardInterrupt
+
+        def terminated():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except Terminated:
+                interrupted()
+
+        code, final, _ = self.end(tmp_path / "first", terminated)
+        assert (code, final["failure"]["reason"]) == (143, "Terminated")
+        code, final, _ = self.end(tmp_path / "second", interrupted)
+        assert (code, final["failure"]["reason"]) == (130, "Interrupted")
 
     def test_the_users_error_names_its_field_and_shows_no_traceback(self, tmp_path):
         def body():
