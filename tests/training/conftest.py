@@ -1,39 +1,50 @@
+import os
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-START_TRIES = 3
+FOLDER = str(Path(__file__).parent)
 
 
-@pytest.fixture(scope="module")
-def ray_session(monkeypatch_module):
-    """A Ray of its own for the module, whose workers can import the tests' environments."""
-    import ray
-
-    for attempt in range(1, START_TRIES + 1):
-        try:
-            ray.init(num_cpus=4, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-            break
-        except Exception as error:
-            # Ray gives a node 30 s to start, which a machine that is busy with other tests may not keep.
-            if "timed out during startup" not in str(error) or attempt == START_TRIES:
-                raise
-            ray.shutdown()
-            time.sleep(5)
-    yield ray
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module():
+@pytest.fixture(scope="session")
+def ray_nodes():
+    """One Ray for all tests: two nodes of this machine, whose workers can import the tests' environments."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         # By default Ray's workers yield to everything else on the machine.
         patch.setenv("RAY_worker_niceness", "0")
-        folder = str(Path(__file__).parent)
-        patch.syspath_prepend(folder)
-        patch.setenv("PYTHONPATH", folder, prepend=":")
-        yield patch
+        patch.syspath_prepend(FOLDER)
+        patch.setenv("PYTHONPATH", FOLDER, prepend=os.pathsep)
+        nodes = _start_nodes()
+        yield nodes
+        nodes.shutdown()
     sys.modules.pop("environments", None)
+
+
+def _start_nodes(tries: int = 3):
+    """Ray gives a node 30 s to start, which a machine that is busy with other tests may not keep."""
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster()
+    try:
+        nodes.add_node(num_cpus=3, include_dashboard=False)
+        nodes.add_node(num_cpus=1)
+    except Exception as error:
+        nodes.shutdown()
+        if "timed out during startup" not in str(error) or tries == 1:
+            raise
+        time.sleep(5)
+        return _start_nodes(tries - 1)
+    return nodes
+
+
+@pytest.fixture(scope="session")
+def ray_session(ray_nodes):
+    """This process, connected to that Ray."""
+    import ray
+
+    ray.init(address=ray_nodes.address, logging_level="ERROR", log_to_driver=False)
+    yield ray
+    ray.shutdown()

@@ -55,3 +55,10 @@ def reporting(config):
 
     for epoch in range(3):
         tune.report({"reward": float(config["x"] + epoch)})
+
+
+def long(config):
+    """One epoch at once; the next one takes as long as it is told."""
+    yield {"reward": float(config["x"])}
+    time.sleep(config["x"])
+    yield {"reward": float(config["x"])}

@@ -1,5 +1,7 @@
 """A driver process for the recording tests: trains a recorded run, and may kill itself in the middle.
 
+It joins the Ray at RAY_ADDRESS, which goes on when it is killed.
+
 Usage: recorded_run.py FOLDER UID ATTEMPT ITERATIONS KILL_AFTER
 """
 
@@ -42,21 +44,9 @@ class KillDriver(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def start_ray() -> None:
-    """Ray gives a node 30 s to start, which a machine that is busy with other tests may not keep."""
-    for tries_left in (2, 1, 0):
-        try:
-            ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
-            return
-        except Exception as error:
-            if "timed out during startup" not in str(error) or not tries_left:
-                raise
-            ray.shutdown()
-
-
 def main(folder: Path, uid: str, attempt: int, iterations: int, kill_after: int) -> None:
     document = {"spec": SPEC | {"stop": {"iterations": iterations}}}
-    start_ray()
+    ray.init(address="auto", logging_level="ERROR")
     run = Run(
         Identity("recorded", uid=uid, attempt=attempt),
         parse(document["spec"]),

@@ -8,25 +8,10 @@ from pathlib import Path
 
 import pytest
 import ray
-from ray.cluster_utils import Cluster
 
 from trainyard.cleanup import RayTrainingCleanup, session_folder
 
-
-@pytest.fixture(scope="module")
-def cluster():
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
-    yield cluster
-    cluster.shutdown()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def connected(cluster):
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
-
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 TIME = "2026-01-01_00-00-00"
 
@@ -104,7 +89,7 @@ def test_a_listed_server_that_is_no_node_is_reported_and_the_others_are_cleaned(
     assert any(error.startswith("10.255.255.1: is no alive node") for error in cleanup.report.errors)
 
 
-def test_without_a_connected_ray_every_process_of_the_job_uses_the_runs_folder(cluster):
+def test_without_a_connected_ray_every_process_of_the_job_uses_the_runs_folder(ray_nodes):
     program = """
 import json, tempfile, ray
 from trainyard.cleanup import RayTrainingCleanup
@@ -119,7 +104,7 @@ with RayTrainingCleanup() as cleanup:
 found = {"same": folder == str(cleanup.folder), "exists": cleanup.folder.exists(), "bytes": cleanup.report.bytes}
 print(json.dumps(found))
 """
-    environment = os.environ | {"RAY_ADDRESS": cluster.address}
+    environment = os.environ | {"RAY_ADDRESS": ray_nodes.address}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.strip().splitlines()[-1])
     assert found["same"]

@@ -311,12 +311,14 @@ class TestKilled:
         assert by_incarnation[0] in (300, 350)
         assert rows(sqlite_url, GAPS) == []
 
-    def test_a_killed_driver_goes_on_from_the_checkpoint_and_the_live_rows_are_its_counters(self, tmp_path):
+    def test_a_killed_driver_goes_on_from_the_checkpoint_and_the_live_rows_are_its_counters(self, tmp_path, ray_nodes):
         script = Path(__file__).with_name("recorded_run.py")
 
         def drive(attempt, iterations, kill_after=0):
             arguments = [str(tmp_path), "uid-1", str(attempt), str(iterations), str(kill_after)]
-            return subprocess.run([sys.executable, str(script), *arguments], check=False, timeout=240).returncode
+            environ = os.environ | {"RAY_ADDRESS": ray_nodes.address}
+            done = subprocess.run([sys.executable, str(script), *arguments], check=False, timeout=240, env=environ)
+            return done.returncode
 
         url = f"sqlite:///{tmp_path}/database/recording.sqlite"
         assert drive(1, iterations=6, kill_after=3) == -signal.SIGKILL
