@@ -21,7 +21,8 @@ def main() -> int:
     report(custom, run, console)
     console.print(
         f"\nLook around: [bold]kubectl --kubeconfig {kubeconfig} get trainingruns[/bold]; remove the cluster with "
-        "[bold]make cluster-down[/bold]."
+        "[bold]make cluster-down[/bold].",
+        soft_wrap=True,
     )
     return 0 if run["status"]["phase"] == "Succeeded" else 1
 
@@ -33,18 +34,17 @@ def report(custom: client.CustomObjectsApi, run: Run, console: Console) -> None:
     if failure := status.get("failure"):
         console.print(f"[red]{failure.get('reason')}: {failure.get('message')}[/red]\n{failure.get('logTail', '')}")
     for kind, checkpoint in status.get("checkpoint", {}).items():
-        console.print(f"{kind} checkpoint: {checkpoint['uri']} (iteration {checkpoint['iteration']})")
+        console.print(f"{kind} checkpoint: {checkpoint['uri']} (iteration {checkpoint['iteration']})", soft_wrap=True)
     if name := status.get("results", {}).get("configMap"):
-        console.print(
-            f"results: ConfigMap {name} with {', '.join(sorted(core.read_namespaced_config_map(name, NAMESPACE).data))}"
-        )
+        files = ", ".join(sorted(core.read_namespaced_config_map(name, NAMESPACE).data))
+        console.print(f"results: ConfigMap {name} with {files}", soft_wrap=True)
     clusters = custom.list_namespaced_custom_object("ray.io", "v1", NAMESPACE, "rayclusters")["items"]
     console.print(f"RayClusters left: {len(clusters)}")
     metrics = core.connect_get_namespaced_service_proxy_with_path("trainyard:8080", "trainyard-system", "metrics")
     lines = [line for line in metrics.splitlines() if f'name="{run["metadata"]["name"]}"' in line]
-    console.print(f"what Prometheus scrapes about it ({len(lines)} series), among them:")
-    for line in lines[:8]:
-        console.print(f"  {line}", highlight=False, markup=False)
+    console.print(f"what Prometheus scrapes about it ({len(lines)} series; those that are not 0):")
+    for line in (line for line in lines if not line.endswith(" 0.0")):
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
