@@ -15,6 +15,12 @@ from trainyard.recording.rows import action_texts
 from trainyard.recording.schema import LIVE_VIEWS, Base
 
 
+@pytest.fixture(autouse=True)
+def commits_only_when_asked(monkeypatch):
+    """On a busy machine a quarter of a second may pass between two lines of a test, and the second would commit."""
+    monkeypatch.setattr("trainyard.recording.recorder.COMMIT_SECONDS", float("inf"))
+
+
 def run_record(**changes):
     fields = {"identity": "uid-1", "name": "run", "namespace": "default", "uid": "uid-1", "job_id": "job"}
     fields |= {"seed": 1, "specification": {"a": 1}, "versions": {}, "hostname": "host"}
