@@ -112,7 +112,7 @@ print(json.dumps(found))
     assert found["bytes"] >= 500
 
 
-def drive(cluster, folder, **cleanup):
+def drive(nodes, folder, **cleanup):
     """A driver as the operator starts it on an existing RayCluster; its output."""
     spec = {
         "trainable": {"function": "trainyard.examples.tune_grid:train", "config": {"lr": 0.1, "trial_id": 1}},
@@ -121,7 +121,7 @@ def drive(cluster, folder, **cleanup):
     }
     document = {"apiVersion": "trainyard.dev/v1alpha1", "kind": "TrainingRun", "metadata": {"name": "r"}, "spec": spec}
     environment = os.environ | {
-        "RAY_ADDRESS": cluster.address,
+        "RAY_ADDRESS": nodes.address,
         "TRAINYARD_PROGRESS_DIR": str(folder),
         "TRAINYARD_RUN": json.dumps(document),
         "TMPDIR": str(folder / "tmp"),
@@ -133,19 +133,19 @@ def drive(cluster, folder, **cleanup):
     return done.stdout
 
 
-def test_a_run_on_an_existing_cluster_cleans_up_by_itself(cluster, tmp_path):
-    output = drive(cluster, tmp_path)
+def test_a_run_on_an_existing_cluster_cleans_up_by_itself(ray_nodes, tmp_path):
+    output = drive(ray_nodes, tmp_path)
     assert "freed" in output
     assert list((tmp_path / "tmp").glob("trainyard-run-*")) == []
     assert (tmp_path / "storage" / "default" / "r" / "local" / "summary.json").exists(), "results stay"
 
 
-def test_the_run_can_say_what_is_cleaned(cluster, tmp_path):
-    output = drive(cluster, tmp_path, servers=["10.255.255.1"], dryRun=True)
+def test_the_run_can_say_what_is_cleaned(ray_nodes, tmp_path):
+    output = drive(ray_nodes, tmp_path, servers=["10.255.255.1"], dryRun=True)
     assert "10.255.255.1: would free 0 bytes" in output
     assert "is no alive node of the Ray cluster" in output
     assert len(list((tmp_path / "tmp").glob("trainyard-run-*"))) == 1
 
 
-def test_the_clean_up_can_be_turned_off(cluster, tmp_path):
-    assert "free" not in drive(cluster, tmp_path, enabled=False)
+def test_the_clean_up_can_be_turned_off(ray_nodes, tmp_path):
+    assert "free" not in drive(ray_nodes, tmp_path, enabled=False)
