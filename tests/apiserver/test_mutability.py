@@ -37,6 +37,7 @@ ALGORITHM: dict[str, Any] = {
     },
     "activeDeadlineSeconds": 100,
 }
+AFRESH = {field: value for field, value in ALGORITHM.items() if field != "resumeFrom"}
 EARLY = {"earlyStopping": {"metric": "m", "mode": "max", "patience": 1}}
 SEARCH = {"search": {"parameters": [{"path": "algorithm.config.lr", "grid": [1, "a"]}], "metric": "m", "mode": "max"}}
 
@@ -132,10 +133,10 @@ RENAMES = [
 ]
 ADDITIONS = [
     pytest.param(ALGORITHM, {**ALGORITHM, **EARLY}, "earlyStopping", id="earlyStopping added"),
-    pytest.param(ALGORITHM, {**ALGORITHM, **SEARCH}, "search", id="search added"),
+    pytest.param(AFRESH, {**AFRESH, **SEARCH}, "search", id="search added"),
     pytest.param(
-        {**ALGORITHM, **SEARCH},
-        with_value({**ALGORITHM, **SEARCH}, "search/parameters/0/grid", [1, "b"]),
+        {**AFRESH, **SEARCH},
+        with_value({**AFRESH, **SEARCH}, "search/parameters/0/grid", [1, "b"]),
         "search",
         id="a value of a grid",
     ),

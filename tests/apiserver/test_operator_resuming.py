@@ -50,7 +50,7 @@ def test_a_missing_run_is_named_and_not_retried_and_can_be_corrected(operator: R
     assert (world.clusters(), status["failure"]["field"]) == ([], "spec.resumeFrom.run")
     world.runs.patch({"spec": {"resumeFrom": {"run": "first"}}}, "second")
     world.cluster()
-    assert "failure" not in world.status("second")
+    until(lambda: "failure" not in world.status("second"), "the refusal leaves the status")
 
 
 def test_a_run_without_a_checkpoint_is_named_with_what_to_do(operator: Replica, world: World) -> None:

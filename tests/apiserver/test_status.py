@@ -86,6 +86,7 @@ FULL: dict[str, Any] = {
     },
     "trials": {"summary": "3/9", "total": 9, "pending": 3, "running": 3, "succeeded": 2, "failed": 1, "best": BEST},
     "best": BEST,
+    "resumedFrom": {"run": "first", "uri": "file:///a"},
     "checkpoint": {
         "latest": {"uri": "file:///a/10", "iteration": 10, "time": TIME},
         "best": {"uri": "file:///a/best", "iteration": 7, "time": TIME},
