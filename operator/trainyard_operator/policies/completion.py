@@ -13,6 +13,7 @@ from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 USER_ERROR = 2
 """The training library's exit code for an error that is the user's to correct."""
 SIGKILL_CODES = frozenset({-9, 137})
+POLL_PER_AGE = 0.05
 
 
 def completion(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -47,13 +48,18 @@ def _judge(observed: Observed, plan: Plan, context: Context, job: Job) -> Plan:
 
 
 def _poll_interval(observed: Observed, plan: Plan, context: Context) -> float:
-    """A driver that has said its last word is about to exit; a silent dashboard is asked less often."""
-    timing, running = context.settings.timing, plan.status.condition(ConditionType.RUNNING)
+    """A young job is asked more often, so that no job waits long for its end by its own measure; a driver that has said
+    its last word is about to exit; a silent dashboard is asked less often."""
+    timing, status = context.settings.timing, plan.status
+    running = status.condition(ConditionType.RUNNING)
     if running is not None and running.status == "Unknown":
         return timing.poll_silent
     ending = observed.progress is not None and observed.progress.final
     starting = observed.run.status.phase != Phase.RUNNING
-    return timing.poll_starting if ending or starting else timing.poll
+    if ending or starting or status.submit_time is None:
+        return timing.poll_starting
+    age = (context.now - status.submit_time).total_seconds()
+    return min(timing.poll, max(timing.poll_starting, age * POLL_PER_AGE))
 
 
 def _alive(observed: Observed, plan: Plan, context: Context, job: Job) -> Plan:

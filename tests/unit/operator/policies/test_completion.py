@@ -44,10 +44,12 @@ class TestAJobThatRuns:
         ("one", "seconds"),
         [
             (alive(submitted()), 0.3),
-            (alive(running()), 1.0),
-            (alive(running(), progress=line(final=True)), 0.3),
+            (alive(running(submit_time=ago(5))), 0.3),
+            (alive(running(submit_time=ago(10))), 0.5),
+            (alive(running(submit_time=ago(3600))), 1.0),
+            (alive(running(submit_time=ago(3600)), progress=line(final=True)), 0.3),
         ],
-        ids=["starting", "running", "said its last word"],
+        ids=["starting", "young", "older", "old", "said its last word"],
     )
     def test_is_polled_by_timer(self, one, seconds) -> None:
         assert decided(one).poll_after == seconds
