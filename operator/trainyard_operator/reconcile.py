@@ -108,8 +108,6 @@ class Reconciler:
 
     def _stretched(self, seconds: float) -> float:
         """Beyond the budget of running jobs everybody is asked less often."""
-        if seconds < self._settings.timing.poll:
-            return seconds
         running = sum(1 for memory in self._memory.values() if memory.next_poll is not None)
         return seconds * max(1.0, running / self._settings.timing.poll_budget)
 

@@ -42,7 +42,7 @@ class TrainingDefaults:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds. The poll of a running job is `poll` until `poll_budget` jobs run, then longer in proportion.
+    """Seconds. The poll of a running job is at most `poll` until `poll_budget` jobs run, then longer in proportion.
 
     A head that has not answered within `slow_start`, and one that has fallen silent, are asked less often: a request
     that nobody answers keeps a worker for `dashboard_timeout`. `poll_existing` is for looking at a RayCluster that a

@@ -219,6 +219,8 @@ async def test_with_many_running_jobs_each_is_asked_less_often(world) -> None:
     for n in range(299):
         world.reconciler._memory[Key("team", f"other-{n}")] = Memory(f"u{n}", next_poll=1e9)
     await world.step(1)
+    assert world.reconciler.memory(KEY).next_poll - world.now == pytest.approx(3 * 0.3), "a young job"
+    await world.step(60)
     assert world.reconciler.memory(KEY).next_poll - world.now == pytest.approx(3)
 
 
