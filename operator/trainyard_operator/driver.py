@@ -9,7 +9,7 @@ from trainyard_operator.model import Run
 from trainyard_operator.raycluster import effective_storage
 from trainyard_operator.settings import TrainingDefaults
 from trainyard_operator.sizing import SpecRefusedError
-from trainyard_operator.vocabulary import GROUP, KIND, VERSION
+from trainyard_operator.vocabulary import GROUP, KIND, VERSION, Reason
 
 MAX_ENTRYPOINT = 120_000
 """Bytes. Linux takes at most 131072 in one argument, and Ray gives the line to the shell as one."""
@@ -51,7 +51,7 @@ def entrypoint(run: Run, seed: int, defaults: TrainingDefaults) -> str:
     size = len(line.encode())
     if size > MAX_ENTRYPOINT:
         raise SpecRefusedError(
-            "InvalidSpec",
+            Reason.INVALID_SPEC,
             "spec",
             f"the specification takes {size} bytes of the driver's command line, and {MAX_ENTRYPOINT} fit: "
             "move long values into a file of the image or the storage",

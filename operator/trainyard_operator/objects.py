@@ -10,7 +10,6 @@ from trainyard_operator.status_form import read_status
 from trainyard_operator.vocabulary import KIND
 
 Form = Mapping[str, Any]
-SUSPENSIONS = ("RayClusterSuspending", "RayClusterSuspended")
 TOKEN_VARIABLE = "RAY_AUTH_TOKEN"
 TOKEN_KEY = "auth_token"
 

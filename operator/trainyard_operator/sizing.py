@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainyard_operator import quantity
+from trainyard_operator.vocabulary import Reason
 
 Spec = Mapping[str, Any]
 GIB = 2**30
@@ -20,7 +21,7 @@ MIN_SPREAD_WORKERS = 2
 class SpecRefusedError(ValueError):
     """The specification cannot be run; `field` is the path to correct, the message says what to do."""
 
-    def __init__(self, reason: str, field: str, message: str) -> None:
+    def __init__(self, reason: Reason, field: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.field = field
@@ -249,7 +250,7 @@ def _check_processes(processes: list[_Processes], rules: SizingRules) -> None:
             message = (
                 f"one process asks for {one.cpus:g} CPUs, and the largest pod has {rules.pod_max_cpu:g}; ask for less"
             )
-            raise SpecRefusedError("InsufficientResources", one.field, message)
+            raise SpecRefusedError(Reason.INSUFFICIENT_RESOURCES, one.field, message)
 
 
 def _check(pod: PodSize, kind: str, spec: Spec, workers: int, rules: SizingRules) -> None:
@@ -259,19 +260,19 @@ def _check(pod: PodSize, kind: str, spec: Spec, workers: int, rules: SizingRules
     more = f"raise spec.cluster.worker.replicas (now {workers}), or ask for fewer env runners, trials or CPUs"
     if pod.logical_cpus > rules.pod_max_cpu:
         raise SpecRefusedError(
-            "InsufficientResources",
+            Reason.INSUFFICIENT_RESOURCES,
             "spec.cluster.worker.replicas",
             f"the run needs {share}: {pod.logical_cpus} in a pod; the largest pod has {rules.pod_max_cpu:g}; {more}",
         )
     if pod.cpu > rules.pod_max_cpu:
         raise SpecRefusedError(
-            "InsufficientResources",
+            Reason.INSUFFICIENT_RESOURCES,
             f"spec.cluster.{kind}.cpu",
             f"a {kind} pod asks for {quantity.cpu(pod.cpu)} CPUs; the largest pod has {rules.pod_max_cpu:g}",
         )
     if pod.memory > rules.pod_max_memory:
         raise SpecRefusedError(
-            "InsufficientResources",
+            Reason.INSUFFICIENT_RESOURCES,
             f"spec.cluster.{kind}.memory",
             f"a {kind} pod needs {quantity.memory(pod.memory)} of memory (services, driver and its processes, times "
             f"{rules.memory_headroom:g}), and the largest pod has {quantity.memory(rules.pod_max_memory)}; {more}, "
@@ -291,7 +292,7 @@ def _quantity(asked: str | int, field: str) -> float:
     try:
         return quantity.parse(asked)
     except ValueError as error:
-        raise SpecRefusedError("InvalidSpec", field, f"{field}: {error}") from error
+        raise SpecRefusedError(Reason.INVALID_SPEC, field, f"{field}: {error}") from error
 
 
 def _rounded(memory: float) -> float:

@@ -109,7 +109,6 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     INSUFFICIENT_RESOURCES = "InsufficientResources"
     """The cluster as specified could never hold the run."""
-    BACKOFF_LIMIT = "BackoffLimitExceeded"
     RETRYING = "Retrying"
     DASHBOARD_UNREACHABLE = "DashboardUnreachable"
     DRIVER_RUNNING = "DriverRunning"

@@ -8,7 +8,6 @@ queue fills up and the threads wait, which bounds memory.
 from __future__ import annotations
 
 import math
-import os
 import queue
 import threading
 import time
@@ -89,9 +88,6 @@ class EpisodeRunner:
             else:
                 failures.append(item)
         return Delivery(episodes, failures, sum(self._steps), self._longest_busy(), self._memory.read())
-
-    def process_id(self) -> int:
-        return os.getpid()
 
     def _take(self, timeout: float) -> list[Episode | Failure]:
         try:
