@@ -39,16 +39,18 @@ class Curve:
 class ActorCritic(nn.Module):
     def __init__(self, inputs: int, actions: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for width in hidden:
-            layers += [nn.Linear(inputs, width), nn.Tanh()]
-            inputs = width
-        self.body = nn.Sequential(*layers)
-        self.policy, self.value = nn.Linear(inputs, actions), nn.Linear(inputs, 1)
+        self.policy, self.value = mlp(inputs, hidden, actions), mlp(inputs, hidden, 1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.distributions.Categorical, torch.Tensor]:
-        x = self.body(x)
         return torch.distributions.Categorical(logits=self.policy(x), validate_args=False), self.value(x).squeeze(-1)
+
+
+def mlp(inputs: int, hidden: tuple[int, ...], outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(inputs, width), nn.Tanh()]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
 
 
 def train(settings: Settings) -> tuple[ActorCritic, Curve]:
