@@ -12,40 +12,14 @@ import statistics
 import time
 
 import gymnasium as gym
-import numpy as np
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from tests.bench.measure import table
+from tests.episodes import episodes_of
 from trainyard.learners import LEAN_LEARNERS
 
 STEPS, LENGTH, MINIBATCH = 4000, 40, 128
-
-
-def episodes() -> list[SingleAgentEpisode]:
-    generator = np.random.default_rng(3)
-    made = []
-    for _ in range(STEPS // LENGTH):
-        logits = generator.normal(size=(LENGTH, 2)).astype(np.float32)
-        actions = generator.integers(0, 2, size=LENGTH)
-        log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        made.append(
-            SingleAgentEpisode(
-                observation_space=gym.spaces.Box(-10, 10, (4,), np.float32),
-                action_space=gym.spaces.Discrete(2),
-                observations=list(generator.normal(size=(LENGTH + 1, 4)).astype(np.float32)),
-                actions=list(actions),
-                rewards=list(generator.normal(size=LENGTH)),
-                terminated=True,
-                extra_model_outputs={
-                    "action_dist_inputs": list(logits),
-                    "action_logp": list(log_probabilities[np.arange(LENGTH), actions].astype(np.float32)),
-                },
-                len_lookback_buffer=0,
-            )
-        )
-    return made
 
 
 def learner(learner_class):
@@ -66,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     stock = PPOConfig().get_default_learner_class()
     learners = {"RLlib's Learner": learner(stock), "lean Learner": learner(LEAN_LEARNERS[stock])}
-    data = episodes()
+    data = episodes_of([LENGTH] * (STEPS // LENGTH))
     results: dict[str, list[dict]] = {name: [] for name in learners}
     for repeat in range(options.repeats + 1):
         for name, each in learners.items():

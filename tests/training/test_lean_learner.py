@@ -22,6 +22,7 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
+from tests.episodes import episodes_of
 from trainyard.learners import LEAN_LEARNERS, choose_learner
 from trainyard.replay.buffer import FlatReplayBuffer
 
@@ -66,36 +67,6 @@ def both(config: AlgorithmConfig, spaces) -> tuple[TorchLearner, TorchLearner]:
     lean = build(config, LEAN_LEARNERS[stock_class], spaces)
     lean.module.set_state(stock.module.get_state())
     return stock, lean
-
-
-def episodes_of(lengths: list[int], seed: int = 3, extra: dict | None = None) -> list[SingleAgentEpisode]:
-    """Episodes of random CartPole-like steps with everything a PPO update reads; the last one is cut, not over.
-
-    extra: further model outputs, the same at every step.
-    """
-    generator = np.random.default_rng(seed)
-    episodes = []
-    for number, length in enumerate(lengths):
-        logits = generator.normal(size=(length, 2)).astype(np.float32)
-        actions = generator.integers(0, 2, size=length)
-        log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        episodes.append(
-            SingleAgentEpisode(
-                observation_space=gym.spaces.Box(-10, 10, (4,), np.float32),
-                action_space=gym.spaces.Discrete(2),
-                observations=list(generator.normal(size=(length + 1, 4)).astype(np.float32)),
-                actions=list(actions),
-                rewards=list(generator.normal(size=length)),
-                terminated=number < len(lengths) - 1,
-                extra_model_outputs={
-                    "action_dist_inputs": list(logits),
-                    "action_logp": list(log_probabilities[np.arange(length), actions].astype(np.float32)),
-                    **{key: [value] * length for key, value in (extra or {}).items()},
-                },
-                len_lookback_buffer=0,
-            )
-        )
-    return episodes
 
 
 def update(learner: TorchLearner, episodes, *, seed: int = 11, **kwargs) -> dict:
