@@ -16,7 +16,7 @@ MAX_LINE = 65536
 
 @dataclass(frozen=True)
 class ProgressLine:
-    """A snapshot; `trials`, `best`, `checkpoint` and `summary` in the schema's form, without what it does not name."""
+    """A snapshot; its objects are in the schema's form, without what that does not name."""
 
     job_id: str
     seq: int
@@ -28,6 +28,7 @@ class ProgressLine:
     trials: Mapping[str, Any] | None
     best: Mapping[str, Any] | None
     checkpoint: Mapping[str, Any] | None
+    analysis: Mapping[str, Any] | None
     conditions: tuple[Mapping[str, str], ...]
     failure: Mapping[str, str] | None
     summary: Mapping[str, Any] | None
@@ -89,6 +90,7 @@ def _snapshot(data: Mapping[str, Any], raw: str) -> ProgressLine:
         trials=data.get("trials"),
         best=data.get("best"),
         checkpoint=data.get("checkpoint"),
+        analysis=data.get("analysis"),
         conditions=tuple(data.get("conditions", ())),
         failure=data.get("failure"),
         summary=data.get("summary"),

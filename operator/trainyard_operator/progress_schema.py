@@ -177,6 +177,20 @@ PROGRESS = record(
         "episodeReturnMean": number(),
     },
 )
+ANALYSIS = record(
+    {},
+    {
+        "convergence": record(
+            {"trend": one_of("Improving", "Converged", "Worsening", "TooShort"), "points": count()},
+            dict.fromkeys(("slope", "slopeStandardError", "lateGain", "diminishingReturns"), number()),
+        ),
+        "overfitting": record(
+            {"verdict": one_of("No", "Suspected", "Yes", "Unknown")},
+            {"bestIteration": number(0), **dict.fromkeys(("fall", "trainChange", "validationSlope"), number())},
+        ),
+        "generalisation": record({"metric": text(256)}, {"validationGap": number(), "testGap": number()}),
+    },
+)
 CONDITION = record(
     {
         "type": matching("[A-Z][A-Za-z]{0,63}"),
@@ -198,6 +212,7 @@ LINE = record(
         "trials": TRIALS,
         "best": BEST,
         "checkpoint": record({}, {"latest": CHECKPOINT, "best": CHECKPOINT}),
+        "analysis": ANALYSIS,
         "conditions": sequence(8, CONDITION),
         "failure": FAILURE,
         "summary": mapping(64, scalar),

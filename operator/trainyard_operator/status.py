@@ -84,6 +84,7 @@ class Status:
     trials: Mapping[str, Any] | None = None
     best: Mapping[str, Any] | None = None
     checkpoint: Mapping[str, Any] | None = None
+    analysis: Mapping[str, Any] | None = None
     failure: FailureStatus | None = None
     results: Mapping[str, Any] | None = None
     resumed_from: Mapping[str, Any] | None = None

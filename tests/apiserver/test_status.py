@@ -91,6 +91,24 @@ FULL: dict[str, Any] = {
         "latest": {"uri": "file:///a/10", "iteration": 10, "time": TIME},
         "best": {"uri": "file:///a/best", "iteration": 7, "time": TIME},
     },
+    "analysis": {
+        "convergence": {
+            "trend": "Improving",
+            "points": 30,
+            "slope": 0.5,
+            "slopeStandardError": 0.01,
+            "lateGain": 0.2,
+            "diminishingReturns": 0.9,
+        },
+        "overfitting": {
+            "verdict": "No",
+            "bestIteration": 7,
+            "fall": 0.1,
+            "trainChange": 0.2,
+            "validationSlope": 0.01,
+        },
+        "generalisation": {"metric": "sharpe", "validationGap": 0.3, "testGap": -0.1},
+    },
     "failure": {
         "kind": "User",
         "reason": "InvalidConfiguration",

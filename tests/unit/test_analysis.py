@@ -98,7 +98,7 @@ class TestOverfitting:
     def test_training_rises_while_validation_falls(self):
         found = overfitting(curve(lambda x: x), curve(lambda x: -abs(x - 10)))
         assert found.verdict is Overfitting.YES
-        assert found.best_x == 10
+        assert found.best_iteration == 10
         # validation: best 0, late mean -(10 + ... + 19)/10 = -14.5, range 19
         assert found.fall == pytest.approx(14.5 / 19)
         # training: at 10 it was 10, its late mean is 24.5, range 29

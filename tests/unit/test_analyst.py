@@ -7,8 +7,11 @@ import pytest
 from trainyard import storage
 from trainyard.analyst import Analyst
 from trainyard.callbacks import Evaluation, Iteration
+from trainyard.progress import Progress, ProgressFile
+from trainyard.progress_reporter import ProgressReporter
 from trainyard.run import Identity, Outcome, Run
 from trainyard.specification import parse
+from trainyard_operator.progress import parse as parse_line
 
 SPEC = {
     "algorithm": {"name": "PPO"},
@@ -35,7 +38,7 @@ def watched(run, train, validation):
 def test_training_that_rises_while_validation_falls_is_called_overfitting(run):
     watched(run, range(30), [-abs(x - 10) for x in range(30)]).on_run_end(run, Outcome("done", 1.0))
     assert run.findings["overfitting/verdict"] == "Yes"
-    assert run.findings["overfitting/best_x"] == 11
+    assert run.findings["overfitting/best_iteration"] == 11
     assert run.findings["convergence/trend"] == "Improving"
 
 
@@ -59,3 +62,18 @@ def test_a_resumed_run_judges_the_whole_curve(run):
     after = Analyst()
     after.load_state_dict(before.state_dict())
     assert after.state_dict() == {"train": [[1, 0.0], [3, 2.0]], "validation": [[1, 1.0], [3, 3.0]]}
+
+
+def test_the_final_line_tells_the_operator(run, tmp_path):
+    run.take({"train/sharpe": 0.5, "validation/sharpe": 0.1, "test/sharpe": 0.2})
+    watched(run, range(30), [-abs(x - 10) for x in range(30)]).on_run_end(run, Outcome("done", 1.0))
+    progress = Progress(ProgressFile(tmp_path / "progress.jsonl", "ty-1"))
+    ProgressReporter(progress).on_run_end(run, Outcome("done", 1.0))
+    progress.finish()
+    said = parse_line((tmp_path / "progress.jsonl").read_bytes(), "ty-1").analysis
+    assert said["overfitting"]["verdict"] == "Yes"
+    assert said["overfitting"]["bestIteration"] == 11
+    assert said["convergence"]["trend"] == "Improving"
+    assert said["generalisation"] == {
+        "metric": "sharpe", "validationGap": pytest.approx(0.4), "testGap": pytest.approx(0.3)
+    }  # fmt: skip

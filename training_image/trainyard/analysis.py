@@ -98,14 +98,14 @@ class OverfittingVerdict:
     """The verdict of :func:`overfitting` and its numbers.
 
     Attributes:
-        best_x: where validation was best.
+        best_iteration: x of the best validation.
         fall: how much worse validation's late mean is than its best, as a share of its whole range.
         train_change: change of the training curve from there to its end, as a share of its range; positive is better.
         validation_slope: late slope of validation; positive is better.
     """
 
     verdict: Overfitting
-    best_x: float
+    best_iteration: float
     fall: float
     train_change: float
     validation_slope: float

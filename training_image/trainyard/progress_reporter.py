@@ -1,7 +1,9 @@
 """The callback that turns an algorithm run into snapshots on the progress channel."""
 
 import math
+import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from trainyard import metrics as names
@@ -43,6 +45,7 @@ class ProgressReporter(Callback):
         self._publish(run, {}, now=True)
 
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
+        self._progress.update(analysis=analysis_section(run.findings))
         self._publish(run, {}, now=False)
 
     def _warn_of_empty_buffer(self, run: Run) -> None:
@@ -98,3 +101,13 @@ class ProgressReporter(Callback):
                 elapsed = time.monotonic() - self._started
                 section["estimatedSecondsLeft"] = elapsed * (1 - fraction) / gained
         return section
+
+
+def analysis_section(findings: Mapping[str, float | str]) -> dict[str, Any] | None:
+    """Findings in the wire's form: `overfitting/train_change` is `trainChange` of `overfitting`; None without any."""
+    section: dict[str, Any] = {}
+    for name, value in findings.items():
+        subject, figure = name.split("/", 1)
+        first, *others = re.split("[/_]", figure)
+        section.setdefault(subject, {})[first + "".join(map(str.capitalize, others))] = value
+    return section or None

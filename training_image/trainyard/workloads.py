@@ -33,16 +33,14 @@ def run(started: Started) -> dict[str, Any]:
 
 def callbacks_of(started: Started) -> list[Callback]:
     """What watches an algorithm run."""
-    # After the analyst, whose findings it writes down.
-    records = ReportRecords(partial(report.tell_failure, started))
     recording = [Recording()] if started.specification.recording is not None else []
     return [
+        Analyst(),  # before those that write down its findings
         ProgressReporter(started.progress),
         IterationLines(started.console),
         Curves(),
-        Analyst(),
         *recording,
-        records,
+        ReportRecords(partial(report.tell_failure, started)),
     ]
 
 

@@ -33,6 +33,7 @@ def progress(observed: Observed, plan: Plan, context: Context) -> Plan:
         trials=_trials(line.trials),
         best=_best(line.best),
         checkpoint=_checkpoints(observed, plan, context, line),
+        analysis=_analysis(line.analysis),
     )
     plan = replace(plan, status=status)
     for said in line.conditions:
@@ -94,6 +95,15 @@ def _best(best: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if best is None or "parameters" not in best:
         return dict(best) if best else None
     return {**best, "parameters": {k: v for k, v in best["parameters"].items() if v is not None}}
+
+
+def _analysis(analysis: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if analysis is None:
+        return None
+    return {
+        subject: {k: v if isinstance(v, str) else readable(v) for k, v in figures.items()}
+        for subject, figures in analysis.items()
+    }
 
 
 def _checkpoints(observed: Observed, plan: Plan, context: Context, line: ProgressLine) -> Mapping[str, Any] | None:

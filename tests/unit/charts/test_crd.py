@@ -108,6 +108,25 @@ SHOWN = {
     "trials.items": None,
     "trials.best": "status.trials.best",
     "best": "status.best",
+    **{
+        f"analysis.{figure}": f"status.analysis.{figure}"
+        for figure in (
+            "convergence.trend",
+            "convergence.points",
+            "convergence.slope",
+            "convergence.slopeStandardError",
+            "convergence.lateGain",
+            "convergence.diminishingReturns",
+            "overfitting.verdict",
+            "overfitting.bestIteration",
+            "overfitting.fall",
+            "overfitting.trainChange",
+            "overfitting.validationSlope",
+            "generalisation.metric",
+            "generalisation.validationGap",
+            "generalisation.testGap",
+        )
+    },
     "checkpoint.latest": "status.checkpoint.latest",
     "checkpoint.best": "status.checkpoint.best",
     "conditions": "status.conditions",
@@ -122,11 +141,14 @@ LINE = json.loads((ROOT / "manifests" / "contract" / "progress.schema.json").rea
 
 
 def test_everything_in_a_progress_line_has_its_place() -> None:
-    leaves = set()
-    for name, field in LINE["properties"].items():
-        inner = field.get("properties", {})
-        leaves |= {f"{name}.{key}" for key in inner} if inner else {name}
-    assert leaves == set(SHOWN)
+    assert set(leaves(LINE)) == set(SHOWN)
+
+
+def leaves(source: Schema, path: str = "") -> Iterator[str]:
+    if "properties" not in source:
+        yield path
+    for name, field in source.get("properties", {}).items():
+        yield from leaves(field, f"{path}.{name}" if path else name)
 
 
 @pytest.mark.parametrize(("line", "status"), [(k, v) for k, v in SHOWN.items() if v], ids=str)

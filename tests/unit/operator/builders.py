@@ -106,6 +106,7 @@ def line(**changes: Any) -> ProgressLine:
         trials=None,
         best=None,
         checkpoint=None,
+        analysis=None,
         conditions=(),
         failure=None,
         summary=None,

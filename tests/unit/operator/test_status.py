@@ -23,6 +23,7 @@ FULL = running(
     trials={"total": 1, "summary": "0/1"},
     best={"metric": "m", "value": 1.0},
     checkpoint={"latest": {"uri": "x", "iteration": 1}},
+    analysis={"convergence": {"trend": "TooShort", "points": 3}},
     failure=FailureStatus("User", "Bad", "m", "log", 2, "spec.image"),
     results={"configMap": "x"},
     resumed_from={"run": "first", "uri": "s3://b/team/first/u"},

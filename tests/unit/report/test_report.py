@@ -141,7 +141,7 @@ def test_verdicts_come_with_their_numbers(tmp_path: Path) -> None:
     found = {
         "convergence/trend": "Improving", "convergence/slope": 10.0, "convergence/slope_standard_error": 0.5,
         "convergence/late_gain": 0.3, "convergence/diminishing_returns": 0.6, "convergence/points": 10,
-        "overfitting/verdict": "Yes", "overfitting/best_x": 4.0, "overfitting/fall": 0.8,
+        "overfitting/verdict": "Yes", "overfitting/best_iteration": 4.0, "overfitting/fall": 0.8,
         "overfitting/train_change": 0.4, "overfitting/validation_slope": -1.0,
         "generalisation/metric": "total_return", "generalisation/test/gap": 0.12,
     }  # fmt: skip

@@ -68,7 +68,7 @@ def overfitting_words(found: Findings) -> str:
     verdict = found.get("overfitting/verdict")
     if verdict is None or verdict == Overfitting.UNKNOWN:
         return f"Cannot be judged: fewer than {FEWEST_POINTS} evaluations have a value."
-    best, fall = int(found["overfitting/best_x"]), words.percent(found["overfitting/fall"])
+    best, fall = int(found["overfitting/best_iteration"]), words.percent(found["overfitting/fall"])
     train = found["overfitting/train_change"]
     since = f"training has {'gained' if train >= 0 else 'lost'} {words.percent(abs(train))} of its range since"
     if verdict == Overfitting.YES:

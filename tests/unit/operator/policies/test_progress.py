@@ -42,6 +42,12 @@ def test_checkpoints_get_times_and_stay_when_a_new_attempt_has_none_yet() -> Non
     assert decided(alive(first, progress=line(checkpoint=None))).checkpoint == first.checkpoint
 
 
+def test_the_verdicts_on_the_curves_are_shown_with_their_numbers() -> None:
+    analysis = {"overfitting": {"verdict": "Suspected", "bestIteration": 12.0, "fall": 0.69230267774}}
+    status = decided(alive(running(), progress=line(analysis=analysis)))
+    assert status.analysis == {"overfitting": {"verdict": "Suspected", "bestIteration": 12.0, "fall": 0.6923}}
+
+
 def test_conditions_of_the_driver_are_taken_over() -> None:
     said = {"type": "CheckpointsNotKept", "status": "True", "reason": "NoStorage", "message": "set spec.storage"}
     condition = decided(alive(running(), progress=line(conditions=(said,)))).condition("CheckpointsNotKept")
