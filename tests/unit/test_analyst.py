@@ -70,7 +70,9 @@ def test_the_final_line_tells_the_operator(run, tmp_path):
     progress = Progress(ProgressFile(tmp_path / "progress.jsonl", "ty-1"))
     ProgressReporter(progress).on_run_end(run, Outcome("done", 1.0))
     progress.finish()
-    said = parse_line((tmp_path / "progress.jsonl").read_bytes(), "ty-1").analysis
+    line = parse_line((tmp_path / "progress.jsonl").read_bytes(), "ty-1")
+    assert line.progress["percent"] == 100  # also where early stopping ended it
+    said = line.analysis
     assert said["overfitting"]["verdict"] == "Yes"
     assert said["overfitting"]["bestIteration"] == 11
     assert said["convergence"]["trend"] == "Improving"

@@ -22,6 +22,7 @@ class ProgressReporter(Callback):
         self._progress = progress
         self._started = time.monotonic()
         self._fraction_at_start = 0.0
+        self._ended_well = False
         self._checkpoints: dict[str, Any] = {}
 
     def on_run_start(self, run: Run) -> None:
@@ -45,6 +46,7 @@ class ProgressReporter(Callback):
         self._publish(run, {}, now=True)
 
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
+        self._ended_well = outcome.error is None
         self._progress.update(analysis=analysis_section(run.findings))
         self._publish(run, {}, now=False)
 
@@ -93,6 +95,9 @@ class ProgressReporter(Callback):
         ):
             if name in run.metrics:
                 section[key] = run.metrics[name]
+        if self._ended_well:
+            # A metric or early stopping may have ended it long before the countable criteria.
+            return section | {"percent": 100.0}
         fraction = fraction_done(run.specification.stop, counters)
         if fraction is not None:
             section["percent"] = 100 * fraction
