@@ -48,6 +48,7 @@ class MarketOptions:
     cost: float = 0.001
     reward: str = "log_return"
     sharpe_rate: float = 0.01
+    sharpe_volatility: float = 0.01
     risk_aversion: float = 1.0
     periods_per_year: float = 252.0
 
@@ -68,6 +69,7 @@ class MarketOptions:
         check_number("cost", self.cost, 0.0, 0.5)
         check_choice("reward", self.reward, REWARDS)
         check_number("sharpe_rate", self.sharpe_rate, 1e-6, 1.0)
+        check_number("sharpe_volatility", self.sharpe_volatility, 1e-6, 1.0)
         check_number("risk_aversion", self.risk_aversion, 0.0)
         check_number("periods_per_year", self.periods_per_year, 1.0)
 

@@ -86,7 +86,11 @@ class PortfolioSimulation(Simulation):
         low[market.observation_size :], high[market.observation_size :] = 0.0, 1.0
         self.observation_space = spaces.Box(low, high, dtype=np.float32)
         self._reward = Reward(
-            options.reward, count, sharpe_rate=options.sharpe_rate, risk_aversion=options.risk_aversion
+            options.reward,
+            count,
+            sharpe_rate=options.sharpe_rate,
+            sharpe_volatility=options.sharpe_volatility,
+            risk_aversion=options.risk_aversion,
         )
         self._cash_growth = (1 + options.cash_rate) ** (1 / options.periods_per_year)
         self._cash = np.full(count, float(options.initial_value))

@@ -15,33 +15,35 @@ class DifferentialSharpe:
         D = (B dA - A dB / 2) / (B - A^2)^(3/2)
 
     Source: Moody and Saffell, "Learning to Trade via Direct Reinforcement", IEEE Transactions on Neural Networks
-    12(4), 2001, equation 20. Where the variance B - A^2 is not positive yet (the first return), D is 0.
+    12(4), 2001, equation 20. From moments of 0, or after a long time without a position, the variance B - A^2 is next
+    to nothing and one return would be worth thousands. So B starts at volatility^2, and no variance counts as less than
+    a hundredth of that.
 
     Args:
         count: environments of the batch.
         rate: adaptation rate (eta), 0 to 1; 1/rate is about the number of returns remembered.
+        volatility: usual standard deviation of one return.
     """
 
-    def __init__(self, count: int, rate: float) -> None:
+    def __init__(self, count: int, rate: float, volatility: float) -> None:
         self._rate = rate
+        self._start = volatility**2
         self._first = np.zeros(count)
-        self._second = np.zeros(count)
+        self._second = np.full(count, self._start)
 
     def reset(self, mask: np.ndarray) -> None:
         self._first[mask] = 0.0
-        self._second[mask] = 0.0
+        self._second[mask] = self._start
 
     def update(self, returns: np.ndarray) -> np.ndarray:
         """Take one return of every environment, shape (count,); give D of that shape."""
         delta_first = returns - self._first
         delta_second = returns * returns - self._second
-        variance = self._second - self._first**2
-        defined = variance > 1e-12
-        scale = np.where(defined, variance, 1.0) ** 1.5
-        value = (self._second * delta_first - 0.5 * self._first * delta_second) / scale
+        variance = np.maximum(self._second - self._first**2, self._start / 100)
+        value = (self._second * delta_first - 0.5 * self._first * delta_second) / variance**1.5
         self._first += self._rate * delta_first
         self._second += self._rate * delta_second
-        return np.where(defined, value, 0.0)
+        return value
 
 
 class Reward:
@@ -51,10 +53,12 @@ class Reward:
     simple return away from it; ``differential_sharpe`` see :class:`DifferentialSharpe`.
     """
 
-    def __init__(self, name: str, count: int, *, sharpe_rate: float, risk_aversion: float) -> None:
+    def __init__(
+        self, name: str, count: int, *, sharpe_rate: float, sharpe_volatility: float, risk_aversion: float
+    ) -> None:
         self._name = name
         self._risk_aversion = risk_aversion
-        self._sharpe = DifferentialSharpe(count, sharpe_rate)
+        self._sharpe = DifferentialSharpe(count, sharpe_rate, sharpe_volatility)
 
     def reset(self, mask: np.ndarray) -> None:
         self._sharpe.reset(mask)

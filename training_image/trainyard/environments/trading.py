@@ -69,7 +69,11 @@ class TradingSimulation(Simulation):
         bounds = np.full(market.observation_size + 2, CLIP, dtype=np.float32)
         self.observation_space = spaces.Box(-bounds, bounds, dtype=np.float32)
         self._reward = Reward(
-            options.reward, count, sharpe_rate=options.sharpe_rate, risk_aversion=options.risk_aversion
+            options.reward,
+            count,
+            sharpe_rate=options.sharpe_rate,
+            sharpe_volatility=options.sharpe_volatility,
+            risk_aversion=options.risk_aversion,
         )
         self._buy_price = 1 + options.slippage
         self._sell_price = 1 - options.slippage
