@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dev.cluster import paths
-from dev.cluster.commands import run
+from dev.cluster.commands import run, succeeds
 from dev.cluster.errors import MissingPrerequisite
 from dev.cluster.locks import exclusive
 from dev.cluster.steps import STEPS
@@ -185,21 +185,21 @@ class Buildah:
 class Docker:
     """docker buildx; images land in Docker's own store."""
 
+    BUILD_ARGUMENTS = ("BASE_IMAGE", "TORCH_INDEX")
+    """The Dockerfile's arguments: environment variables of the same names set them."""
+
     def build(self, target: str, reference: str) -> None:
-        index = os.environ.get("TORCH_INDEX")
-        run(
-            [
-                "docker",
-                "buildx",
-                "build",
-                "--load",
-                f"--target={target}",
-                *([f"--build-arg=TORCH_INDEX={index}"] if index else []),
-                f"--tag={reference}",
-                paths.REPOSITORY,
-            ],
-            log=paths.cache() / "logs" / f"image-{target}.log",
-        )
+        if not succeeds(["docker", "buildx", "version"]):
+            raise MissingPrerequisite(
+                "docker has no buildx: install docker-buildx-plugin (Docker's packages) or docker-buildx (Debian's)"
+            )
+        run(self.build_command(target, reference), log=paths.cache() / "logs" / f"image-{target}.log")
+
+    def build_command(self, target: str, reference: str) -> list[str | Path]:
+        # With provenance, Docker's containerd store makes an index that is new after every build, cached or not.
+        given = [f"--build-arg={name}={os.environ[name]}" for name in self.BUILD_ARGUMENTS if os.environ.get(name)]
+        options = ["--load", "--provenance=false", f"--target={target}", *given, f"--tag={reference}"]
+        return ["docker", "buildx", "build", *options, paths.REPOSITORY]
 
     def push(self, reference: str) -> None:
         run(["docker", "push", reference])
