@@ -12,6 +12,7 @@ RELEASED = f"https://{MODULE}/config/default?ref=v1.6.2"
 """The same files for a machine without Go (kubectl needs git for it)."""
 
 RAY_CLUSTERS = "rayclusters.ray.io"
+DEPLOYMENT = "kuberay-operator"
 
 
 def sources() -> Path:
@@ -30,13 +31,16 @@ def install_definitions(kubectl: Kubectl) -> None:
 
 def install_operator(kubectl: Kubectl) -> None:
     """KubeRay as a Deployment from its released image, in a cluster that can pull it and has no KubeRay yet."""
-    if kubectl.has_definition(RAY_CLUSTERS):
+    if not kubectl.has_definition(RAY_CLUSTERS):
+        with STEPS.step("installing KubeRay"):
+            kustomization = sources() / "config" / "default" if shutil.which("go") else RELEASED
+            kubectl("apply", "--server-side", "--force-conflicts", f"--kustomize={kustomization}")
+    elif not kubectl.exists("deployment", DEPLOYMENT, "--namespace=default"):
         STEPS.say("    KubeRay is there")
         return
-    with STEPS.step("installing KubeRay (its released image has to be pulled)"):
-        kustomization = sources() / "config" / "default" if shutil.which("go") else RELEASED
-        kubectl("apply", "--server-side", "--force-conflicts", f"--kustomize={kustomization}")
-        kubectl("rollout", "status", "deployment/kuberay-operator", "--namespace=default", "--timeout=300s")
+    # Also after an earlier `up` that ended while its image was being pulled.
+    with STEPS.step("waiting for KubeRay (its first start pulls its image)"):
+        kubectl("rollout", "status", f"deployment/{DEPLOYMENT}", "--namespace=default", "--timeout=300s")
 
 
 def host_process(port: int) -> list[str | Path]:
