@@ -14,8 +14,11 @@ from dev.cluster.steps import STEPS
 
 def up(provider: providers.Provider) -> None:
     with exclusive(paths.cache() / "locks" / "cluster.lock"), STEPS.step(f"cluster ({provider.name})"):
-        provider.up()
-        if provider.name != "existing":
+        if provider.name == "existing":
+            provider.up()
+        else:
+            providers.refuse_second(provider.name)
+            provider.up()
             providers.record().write_text(provider.name)
     print(current(provider))
 
@@ -23,7 +26,8 @@ def up(provider: providers.Provider) -> None:
 def down(provider: providers.Provider) -> None:
     with exclusive(paths.cache() / "locks" / "cluster.lock"):
         provider.down()
-        providers.record().unlink(missing_ok=True)
+        if providers.recorded() == provider.name:
+            providers.record().unlink()
 
 
 def status(provider: providers.Provider) -> None:

@@ -43,6 +43,21 @@ def record() -> Path:
     return paths.cache() / "provider"
 
 
+def recorded() -> str | None:
+    """The provider of the cluster that is up; None when no cluster of ours is."""
+    return record().read_text().strip() if record().exists() else None
+
+
+def refuse_second(name: str) -> None:
+    """One cluster of ours at a time: the record of a second one would hide the first from `down`."""
+    other = recorded()
+    if other not in (None, name):
+        raise ClusterError(
+            f"the cluster of the provider {other} is up: remove it first "
+            f"(python -m dev.cluster --provider {other} down), or set TRAINYARD_CACHE to another folder for this one"
+        )
+
+
 def detect() -> str:
     """What to use when nobody asked for a provider and none is up."""
     if shutil.which("docker") and succeeds(["docker", "info"]):
@@ -59,7 +74,7 @@ def choose(requested: str | None) -> Provider:
     """The provider that was asked for, the one that is up, or the first that works here."""
     if requested is None and os.environ.get("TRAINYARD_KUBECONFIG"):
         requested = "existing"
-    name = requested or (record().read_text().strip() if record().exists() else detect())
+    name = requested or recorded() or detect()
     if name not in PROVIDERS:
         raise ClusterError(f"no provider is called {name!r}: use one of {', '.join(PROVIDERS)}")
     return PROVIDERS[name]()
