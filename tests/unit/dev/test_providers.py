@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from dev.cluster import __main__ as command
-from dev.cluster import providers
+from dev.cluster import paths, providers
 from dev.cluster.errors import ClusterError
 from dev.cluster.images import Images
 from dev.cluster.providers.existing import Existing
+from dev.cluster.providers.kind import Kind
 from dev.cluster.providers.node import Node
 
 
@@ -38,7 +39,7 @@ class Ready:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("KUBECONFIG", "TRAINYARD_KUBECONFIG", "TRAINYARD_REGISTRY"):
+    for name in ("KUBECONFIG", "TRAINYARD_KUBECONFIG", "TRAINYARD_REGISTRY", "KIND_NODE_IMAGE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TRAINYARD_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
@@ -77,6 +78,12 @@ def test_a_second_cluster_of_ours_is_refused_before_it_is_made(tmp_path: Path) -
     assert providers.recorded() == "node"
 
 
+def test_the_kubeconfig_of_the_node_is_not_kinds() -> None:
+    paths.state().mkdir(parents=True)
+    (paths.state() / "kubeconfig").touch()
+    assert Kind().kubeconfig() is None
+
+
 def test_a_kubeconfig_of_yours_chooses_the_existing_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command.up(Ready("node", tmp_path))
     config = tmp_path / "config"
@@ -94,3 +101,11 @@ def test_an_existing_cluster_without_a_registry_is_told_before_anything_is_built
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="TRAINYARD_REGISTRY"):
         Existing().publish()
+
+
+def test_kind_takes_a_node_image_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    kubeconfig = f"--kubeconfig={paths.state() / 'kind.kubeconfig'}"
+    plain = ["create", "cluster", "--name=trainyard", kubeconfig, "--wait=120s"]
+    assert Kind().creation() == plain
+    monkeypatch.setenv("KIND_NODE_IMAGE", "mirror.example/kindest/node:v1.34.4")
+    assert Kind().creation() == [*plain, "--image=mirror.example/kindest/node:v1.34.4"]
