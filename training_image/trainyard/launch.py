@@ -282,8 +282,8 @@ def connect(initialise: Callable[[Any], object], specification: Specification) -
 
         initialise(ray)
         _SIGTERM.install()
-        if specification.algorithm is not None and specification.search is None:
-            _warm_runners(ray, specification)
+        if runners := runners_with_rllib(specification):
+            _warm(ray, runners, specification.sampling.cpus_per_env_runner)
         if importing is not None:
             importing.result()
 
@@ -292,11 +292,17 @@ def _import_rllib() -> None:
     import trainyard.algorithms  # noqa: F401
 
 
-def _warm_runners(ray: Any, specification: Specification) -> None:
+def runners_with_rllib(specification: Specification) -> int:
+    """Env runners of the start that need RLlib: trials start their own, whole episodes are collected without it."""
+    if specification.algorithm is None or specification.search is not None or specification.whole_episodes:
+        return 0
+    return specification.sampling.env_runners
+
+
+def _warm(ray: Any, processes: int, cpus: float) -> None:
     """Let worker processes import RLlib now; Ray gives them to the env runners later. Nobody waits for these tasks."""
-    sampling = specification.sampling
-    import_rllib = ray.remote(num_cpus=sampling.cpus_per_env_runner, max_retries=0)(_import_rllib)
-    for _ in range(sampling.env_runners):
+    import_rllib = ray.remote(num_cpus=cpus, max_retries=0)(_import_rllib)
+    for _ in range(processes):
         import_rllib.remote()
 
 
