@@ -1,4 +1,4 @@
-"""The three samples, applied as a user applies them, their results held against the numbers that their teams gave."""
+"""Samples, applied as a user applies them, their results held against the numbers that their teams gave."""
 
 import csv
 import io
@@ -65,4 +65,16 @@ def test_ten_tasks_run_on_at_least_two_pods(cluster: Cluster, namespace: str) ->
     summary = json.loads(results(cluster, namespace, run)["summary.json"])
     assert summary["tasks"] == 10
     assert summary["hosts"] >= 2
+    cluster.wait_cluster_gone(namespace)
+
+
+def test_ten_runners_collect_whole_episodes_within_the_memory_that_they_asked_for(
+    cluster: Cluster, namespace: str
+) -> None:
+    name = cluster.apply_file(namespace, SAMPLES / "cartpole-asynchronous.yaml")
+    run = cluster.wait_phase(namespace, name, "Succeeded", 240)
+    assert status(run)["attempt"] == 1, status(run)["attempts"]
+    progress = status(run)["progress"]
+    assert progress["episodes"] >= 400
+    assert progress["episodeReturnMean"] > 60, "a random policy has about 22"
     cluster.wait_cluster_gone(namespace)
