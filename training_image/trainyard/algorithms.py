@@ -281,8 +281,7 @@ class Trainer:
             if type(error) is not RuntimeError:
                 raise
             raise root_cause(error) from None
-        episodes = result.get("env_runners", {}).pop(EPISODES, [])
-        return result, list(episodes)
+        return result, finished_episodes(result)
 
     def env_steps(self) -> int:
         """Environment steps over the algorithm's life, those before a restored checkpoint included."""
@@ -325,6 +324,12 @@ class Trainer:
 
     def stop(self) -> None:
         self.algorithm.stop()
+
+
+def finished_episodes(result: dict[str, Any]) -> list[dict[str, float]]:
+    """Take the episodes that finished in an iteration out of its result, where RLlib makes of a single one no list."""
+    episodes = result.get("env_runners", {}).pop(EPISODES, [])
+    return [episodes] if isinstance(episodes, dict) else list(episodes)
 
 
 def env_steps(result: Mapping[str, Any]) -> int:
