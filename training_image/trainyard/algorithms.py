@@ -22,18 +22,20 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.registry import register_env
 
 from trainyard import metrics, parameters, presets, resuming
 from trainyard.asynchronous.algorithm import ASYNCHRONOUS, POLICY_LAG_MEAN, AsynchronousPPO, AsynchronousPPOConfig
 from trainyard.connectors import make_lean, may_be_lean
+from trainyard.env_runner import EnvRunner
 from trainyard.environment_names import EnvironmentChoice, choose
 from trainyard.errors import Fault, InvalidConfiguration, root_cause
 from trainyard.learners import choose_learner
 from trainyard.metrics import EPISODE_METRICS, EPISODES
 from trainyard.recording.callback import settings_of
 from trainyard.replay import choose_replay, saving
+from trainyard.replay.rounds import RoundRunner
+from trainyard.replay.training import FlatReplayDQN
 from trainyard.specification import Specification
 
 logger = logging.getLogger(__name__)
@@ -66,25 +68,6 @@ class EpisodeLog(RLlibCallback):
     ) -> None:
         chunks = [*(prev_episode_chunks or []), episode]
         metrics_logger.log_value(EPISODES, episode_figures(chunks), reduce="item_series")
-
-
-class EnvRunner(SingleAgentEnvRunner):
-    """RLlib's runner, except that an error in it reaches the driver, and that its module stays in evaluation mode.
-
-    RLlib's own ends its process instead, and what the environment said is lost; and it sets every layer to evaluation
-    mode and back for each step.
-    """
-
-    def make_module(self) -> None:
-        super().make_module()
-        if self.module is not None:
-            self.module.eval()
-
-    def apply(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        try:
-            return func(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - raised again, as what the environment raised
-            raise root_cause(error) from None
 
 
 def quieten() -> None:
@@ -245,6 +228,8 @@ def _choose_replay(config: AlgorithmConfig, environment: EnvironmentChoice) -> N
     if choice.reason is not None:
         logger.warning("RLlib's own replay buffer is used, not a flat one: %s", choice.reason)
     config.algo_class = choice.algo_class
+    if issubclass(choice.algo_class, FlatReplayDQN):
+        config.env_runners(env_runner_cls=RoundRunner)
 
 
 def _check_spaces(algorithm: str, choice: EnvironmentChoice) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,11 @@ class FlatReplayBuffer(EpisodeReplayBuffer):
 
     def add(self, episodes: list[SingleAgentEpisode] | SingleAgentEpisode) -> None:
         """Store (parts of) episodes; what continues a stored episode is appended to it."""
-        for chunk in _chunks(episodes):
+        self.add_chunks(_chunks(episodes))
+
+    def add_chunks(self, chunks: Sequence[Chunk]) -> None:
+        """Store what `add` would store of the episodes that these steps are of."""
+        for chunk in chunks:
             self._append(chunk)
             self._evict()
         self._since_metrics.additions += 1
@@ -174,9 +178,9 @@ class FlatPrioritizedReplayBuffer(FlatReplayBuffer):
         self._tree = PriorityTree(self._store.rows)
         self._last_rows: Rows = np.empty(0, np.int64)
 
-    def add(self, episodes: list[SingleAgentEpisode] | SingleAgentEpisode) -> None:
-        """Store (parts of) episodes; new steps get the highest priority that was seen."""
-        for chunk in _chunks(episodes):
+    def add_chunks(self, chunks: Sequence[Chunk]) -> None:
+        """Store steps; new ones get the highest priority that was seen."""
+        for chunk in chunks:
             rows = self._append(chunk)
             if len(self._tree) < self._store.rows:
                 self._tree.grow(self._store.rows)

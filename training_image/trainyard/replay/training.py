@@ -36,6 +36,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from trainyard.learners.replay import ReplayUpdate
 from trainyard.replay.buffer import FlatPrioritizedReplayBuffer, FlatReplayBuffer, NStep
+from trainyard.replay.rounds import RoundRunner
 
 Result = TypeVar("Result")
 
@@ -67,9 +68,10 @@ class FlatReplayDQN(DQN):
         sampled, goal = 0, _steps_per_call(self.config)
         lifetime = int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
         trained = False
+        runner = self._round_runner()
         while sampled < goal:
             store, train = calculate_rr_weights(self.config)
-            fresh = sum(self._sample_and_store(clock) for _ in range(store))
+            fresh = sum(self._sample_and_store(clock, runner) for _ in range(store))
             if not fresh:
                 # No runner answered; RLlib decides what becomes of that.
                 break
@@ -82,13 +84,28 @@ class FlatReplayDQN(DQN):
                 with clock.measure(SYNCH_WORKER_WEIGHTS_TIMER):
                     self._hand_over_weights()
                 trained = True
+        if runner is not None:
+            runner.end_rounds()
         self._take_results(trained)
         clock.log(self.metrics)
         # RLlib counts this call itself.
         self.metrics.log_value(NUM_TRAINING_STEP_CALLS_PER_ITERATION, rounds - 1, reduce="sum")
 
-    def _sample_and_store(self, clock: _Clock) -> int:
+    def _round_runner(self) -> RoundRunner | None:
+        """The runner of this process where it is the only one and plays rounds; else sample() is asked."""
+        runner = self.env_runner
+        if self.env_runner_group.num_remote_workers() or not isinstance(runner, RoundRunner):
+            return None
+        return runner if runner.plays_rounds else None
+
+    def _sample_and_store(self, clock: _Clock, runner: RoundRunner | None) -> int:
         """One round of all runners; returns the steps that they took."""
+        if runner is not None:
+            with clock.measure(ENV_RUNNER_SAMPLING_TIMER):
+                chunks = runner.play_round()
+            with clock.measure(REPLAY_BUFFER_ADD_DATA_TIMER):
+                self.local_replay_buffer.add_chunks(chunks)
+            return sum(len(chunk) for chunk in chunks)
         with clock.measure(ENV_RUNNER_SAMPLING_TIMER):
             episodes = synchronous_parallel_sample(
                 worker_set=self.env_runner_group,
