@@ -27,6 +27,67 @@ def _use_fused_kernel(optimizer: torch.optim.Optimizer) -> None:
             group["fused"], group["foreach"] = True, False
 
 
+@torch.no_grad()
+def _total_norm(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """torch.nn.utils.get_total_norm without its grouping by device: a Learner's gradients are all on one."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, 2.0)))
+
+
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    """optimizer.step(); of an Adam that is fused and watched by nobody, the kernel without torch's wrapping."""
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or not _is_plain(optimizer):
+        optimizer.step()
+        return
+    for group in optimizer.param_groups:
+        _step_group(optimizer, group)
+
+
+def _is_plain(optimizer: torch.optim.Optimizer) -> bool:
+    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    scaled = getattr(optimizer, "grad_scale", None) is not None or getattr(optimizer, "found_inf", None) is not None
+    return not (hooks or scaled) and all(
+        group["fused"] and not group["differentiable"] and isinstance(group["lr"], float)
+        for group in optimizer.param_groups
+    )
+
+
+@torch.no_grad()
+def _step_group(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> None:
+    # parameters, gradients, first and second moments, largest second moments, steps
+    lists: tuple[list[torch.Tensor], ...] = ([], [], [], [], [], [])
+    optimizer._init_group(group, *lists)  # type: ignore[attr-defined]
+    if not lists[0]:
+        return
+    torch._foreach_add_(lists[-1], 1)
+    kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+    beta1, beta2 = group["betas"]
+    kernel(
+        *lists,
+        amsgrad=group["amsgrad"],
+        lr=group["lr"],
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        maximize=group["maximize"],
+        grad_scale=None,
+        found_inf=None,
+    )
+
+
+class PlainBackward(TorchLearner):
+    """Mix-in for Learners that compute gradients as TorchLearner does: without torch's profiling around zero_grad."""
+
+    def compute_gradients(self, loss_per_module: dict[str, Any], **kwargs: Any) -> dict[Any, torch.Tensor | None]:
+        total = sum(loss_per_module.values())
+        if self._grad_scalers is not None or not isinstance(total, torch.Tensor) or total.grad_fn is None:
+            return super().compute_gradients(loss_per_module, **kwargs)
+        for parameter in self._params.values():
+            parameter.grad = None
+        total.backward()
+        return {name: parameter.grad for name, parameter in self._params.items()}
+
+
 class FusedOptimizer(TorchLearner):
     """Mix-in: fused Adam and a single finite test; everything else as in RLlib."""
 
@@ -53,7 +114,7 @@ class FusedOptimizer(TorchLearner):
         for parameter, gradient in gradients_dict.items():
             self._params[parameter].grad = gradient
         for optimizer in self._named_optimizers.values():
-            optimizer.step()
+            _step(optimizer)
 
     def _must_step_as_rllib(self, gradients_dict: dict[Any, Any], gradients: list[torch.Tensor]) -> bool:
         if len(gradients) != len(gradients_dict) or not gradients:
@@ -62,7 +123,7 @@ class FusedOptimizer(TorchLearner):
         # sends a finite update through RLlib's slower, equal path.
         known, self._finite = self._finite, set()
         unknown = [gradient for gradient in gradients if id(gradient) not in known]
-        return bool(unknown) and not torch.isfinite(torch.nn.utils.get_total_norm(unknown, foreach=True))
+        return bool(unknown) and not torch.isfinite(_total_norm(unknown))
 
     def _get_clip_function(self) -> Callable[..., Any]:
         return self._clip_gradients
@@ -73,7 +134,7 @@ class FusedOptimizer(TorchLearner):
         """RLlib's clip_gradients, all tensors at once where the global norm is meant and finite."""
         tensors = list(gradients.values())
         if grad_clip is not None and grad_clip_by == "global_norm" and tensors and not any(t is None for t in tensors):
-            norm = torch.nn.utils.get_total_norm(tensors, foreach=True)
+            norm = _total_norm(tensors)
             if torch.isfinite(norm):
                 torch._foreach_mul_(tensors, torch.clamp(grad_clip / (norm + 1e-6), max=1.0))
                 self._finite.update(map(id, tensors))

@@ -13,15 +13,15 @@ from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 from ray.rllib.core.learner.learner import Learner
 
 from trainyard.learners.flat import FlatUpdate
-from trainyard.learners.fused import FusedOptimizer
+from trainyard.learners.fused import FusedOptimizer, PlainBackward
 from trainyard.learners.replay import ReplayUpdate
 
 
-class LeanPPOTorchLearner(FlatUpdate, FusedOptimizer, PPOTorchLearner):
+class LeanPPOTorchLearner(FlatUpdate, FusedOptimizer, PlainBackward, PPOTorchLearner):
     """PPO: flat minibatches, fused Adam, metrics once per update."""
 
 
-class LeanDQNTorchLearner(ReplayUpdate, FusedOptimizer, DQNTorchLearner):
+class LeanDQNTorchLearner(ReplayUpdate, FusedOptimizer, PlainBackward, DQNTorchLearner):
     """DQN: fused Adam, metrics once per update; takes flat batches from the replay buffer."""
 
 
