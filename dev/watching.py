@@ -100,7 +100,8 @@ def view(run: Run, elapsed: float) -> Table:
 def summary_line(run: Run) -> str:
     status = run.get("status", {})
     progress = status.get("progress", {})
-    shown = [f"{key} {progress[key]:g}" for key in ("iteration", "envSteps", "episodeReturnMean") if key in progress]
+    named = ("iteration", "lostIterations", "envSteps", "episodeReturnMean")
+    shown = [f"{key} {progress[key]:g}" for key in named if key in progress]
     trials = [f"trials {ended_trials(run)}"] if "trials" in status else []
     return ", ".join([status.get("phase", "Pending"), *shown, *trials])
 

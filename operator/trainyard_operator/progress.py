@@ -23,6 +23,7 @@ class ProgressLine:
     time: float
     final: bool
     started_iteration: int
+    lost_iterations: int
     progress: Mapping[str, float]
     metrics: Mapping[str, float]
     trials: Mapping[str, Any] | None
@@ -85,6 +86,7 @@ def _snapshot(data: Mapping[str, Any], raw: str) -> ProgressLine:
         time=data["time"],
         final=data["final"],
         started_iteration=data.get("startedIteration", 0),
+        lost_iterations=data.get("lostIterations", 0),
         progress=data["progress"],
         metrics=data.get("metrics", {}),
         trials=data.get("trials"),

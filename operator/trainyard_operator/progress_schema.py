@@ -208,6 +208,7 @@ LINE = record(
     {"seq": count(least=1), "time": number(0, LAST_TIME), "final": truth, "progress": PROGRESS},
     {
         "startedIteration": count(),
+        "lostIterations": count(),
         "metrics": mapping(64, number()),
         "trials": TRIALS,
         "best": BEST,

@@ -77,6 +77,7 @@ FULL: dict[str, Any] = {
         "percent": 40,
         "estimatedCompletionTime": TIME,
         "startedIteration": 0,
+        "lostIterations": 0,
         "iteration": 4,
         "envSteps": 16000,
         "envStepsPerSecond": 1234.5,

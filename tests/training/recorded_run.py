@@ -58,6 +58,7 @@ def main(folder: Path, uid: str, attempt: int, iterations: int, kill_after: int)
         "env_steps": run.counters.env_steps,
         "episodes": run.counters.episodes,
         "restored": run.restored_iteration,
+        "lost": run.lost_iterations,
     }
     (folder / "counters.json").write_text(json.dumps(counters))
 

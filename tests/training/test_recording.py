@@ -328,7 +328,7 @@ class TestKilled:
 
         assert drive(2, iterations=4) == 0
         counters = json.loads((tmp_path / "counters.json").read_text())
-        assert counters["restored"] == 2
+        assert (counters["restored"], counters["lost"]) == (2, 1)
         assert rows(url, "select * from steps order by episode, t")[: len(before)] == before
         assert rows(url, "select attempt, iteration from live_iterations order by 1, 2") == [
             (1, 1),

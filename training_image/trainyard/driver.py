@@ -21,6 +21,7 @@ from trainyard.checkpoints import Checkpoint, CheckpointStore
 from trainyard.errors import InvalidConfiguration, root_cause
 from trainyard.evaluation import Evaluator
 from trainyard.metrics import EpisodeWindow, Metrics, better, is_finite_number
+from trainyard.reached import Reached, reached
 from trainyard.replay.saving import SavedReplay
 from trainyard.run import Best, Outcome, RestoredReplay, Run
 from trainyard.specification import ResumeFrom
@@ -42,7 +43,8 @@ def train(run: Run, callbacks: Sequence[Callback] = ()) -> Outcome:
     started = time.monotonic()
     if run.specification.early_stopping is not None:
         callbacks = [*callbacks, EarlyStopper(run.specification.early_stopping)]
-    loop = _Loop(run, callbacks)
+    # First, so that it knows of an iteration in which another callback ends the process.
+    loop = _Loop(run, [Reached(), *callbacks])
     outcome = Outcome("interrupted", 0.0)
     try:
         loop.build()
@@ -205,6 +207,7 @@ class _Loop:
         elif self.specification.resume_from is not None:
             with resuming.opened(self.specification.resume_from) as origin:
                 self._start_from(origin, self.specification.resume_from)
+        self.run.lost_iterations = max(0, reached(self.run.storage) - self.run.counters.iteration)
 
     def _start_from(self, origin: resuming.Origin, wanted: ResumeFrom) -> None:
         """Start from a checkpoint of another run."""

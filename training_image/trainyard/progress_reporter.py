@@ -31,6 +31,8 @@ class ProgressReporter(Callback):
         if run.restored_iteration:
             self._progress.update(startedIteration=run.restored_iteration)
             self._warn_of_empty_buffer(run)
+        if run.lost_iterations:
+            self._progress.update(lostIterations=run.lost_iterations)
         self._publish(run, {}, now=True)
 
     def on_iteration(self, run: Run, iteration: Iteration) -> None:

@@ -62,6 +62,7 @@ class Run:
         document: the TrainingRun as it was read; `document["spec"]` has every field, the operator's too.
         metrics: the latest finite value of every metric.
         restored_iteration: the iteration of the checkpoint that this attempt goes on from; 0 for a fresh start.
+        lost_iterations: those that the attempt before had done after that checkpoint; they are done again.
         resumed_from: what was taken of another run's checkpoint, in words; "" when nothing was.
         restored_replay: what came back with it of the replay buffer; None when the algorithm has none.
         findings: verdicts on the run's curves and the numbers behind them, set at its end.
@@ -76,6 +77,7 @@ class Run:
     counters: Counters = field(default_factory=Counters)
     metrics: Metrics = field(default_factory=dict)
     restored_iteration: int = 0
+    lost_iterations: int = 0
     resumed_from: str = ""
     restored_replay: RestoredReplay | None = None
     best: Best | None = None

@@ -1,7 +1,7 @@
 """The folder that a run writes: a directory of this machine or a place behind a pyarrow filesystem.
 
-Layout below it: checkpoints/<iteration>/, checkpoints/best/, progress.csv, trials.csv, trials/, tensorboard/,
-summary.json, run.json, report/, report.html.
+Layout below it: checkpoints/<iteration>/, checkpoints/best/, reached.json, progress.csv, trials.csv, trials/,
+tensorboard/, summary.json, run.json, report/, report.html.
 """
 
 import posixpath

@@ -25,6 +25,8 @@ def of_training(run: Run, outcome: Outcome) -> dict[str, Any]:
     }
     if run.restored_iteration:
         summary["restoredIteration"] = run.restored_iteration
+    if run.lost_iterations:
+        summary["lostIterations"] = run.lost_iterations
     if run.resumed_from:
         summary["resumedFrom"] = run.resumed_from
     if run.best is not None:

@@ -53,6 +53,8 @@ class IterationLines(Callback):
             self._console.print(f"starts with {run.resumed_from} of the run in spec.resumeFrom")
         elif run.restored_iteration:
             self._console.print(f"goes on from the checkpoint of iteration {run.restored_iteration}")
+        if run.lost_iterations:
+            self._console.print(f"iterations lost with the attempt before, and done again: {run.lost_iterations}")
         if self._console.is_terminal:
             self._live = Live(self._bar(run), console=self._console, transient=True, refresh_per_second=4)
             self._live.start()

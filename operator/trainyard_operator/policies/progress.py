@@ -65,6 +65,8 @@ def progress_form(line: ProgressLine, now: datetime) -> dict[str, Any]:
     form: dict[str, Any] = {k: readable(v) for k, v in line.progress.items() if k != "estimatedSecondsLeft"}
     if line.started_iteration:
         form["startedIteration"] = line.started_iteration
+    if line.lost_iterations:
+        form["lostIterations"] = line.lost_iterations
     left = line.progress.get("estimatedSecondsLeft")
     if left is not None and left < 10 * 365 * 86400:
         # From the line's own time, so that a line that is read twice gives the same estimate.

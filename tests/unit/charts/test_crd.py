@@ -91,6 +91,7 @@ SHOWN = {
     "time": None,
     "final": None,
     "startedIteration": "status.progress.startedIteration",
+    "lostIterations": "status.progress.lostIterations",
     "progress.percent": "status.progress.percent",
     "progress.estimatedSecondsLeft": "status.progress.estimatedCompletionTime",
     "progress.iteration": "status.progress.iteration",

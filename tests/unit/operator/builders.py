@@ -101,6 +101,7 @@ def line(**changes: Any) -> ProgressLine:
         time=NOW.timestamp(),
         final=False,
         started_iteration=0,
+        lost_iterations=0,
         progress={"iteration": 3, "percent": 30.0},
         metrics={},
         trials=None,

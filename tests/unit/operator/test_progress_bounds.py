@@ -71,6 +71,7 @@ LINE = {
     "time": NOW.timestamp(),
     "final": True,
     "startedIteration": 2,
+    "lostIterations": 3,
     "progress": {
         "percent": 50.0,
         "estimatedSecondsLeft": 3.5,

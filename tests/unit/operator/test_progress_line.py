@@ -18,6 +18,7 @@ FULL = {
     "time": 1_760_000_000.5,
     "final": True,
     "startedIteration": 2,
+    "lostIterations": 3,
     "progress": {"percent": 50.0, "iteration": 5, "envSteps": 2000, "estimatedSecondsLeft": 3.5},
     "metrics": {"train/loss": 0.25},
     "trials": {
@@ -47,7 +48,7 @@ def test_the_example_of_these_tests_is_one_of_the_schema() -> None:
 
 def test_a_line_of_the_schema_is_read_whole() -> None:
     line = parse(written(), JOB)
-    assert (line.seq, line.final, line.started_iteration) == (4, True, 2)
+    assert (line.seq, line.final, line.started_iteration, line.lost_iterations) == (4, True, 2, 3)
     assert line.progress["envSteps"] == 2000
     assert line.trials["best"]["value"] == 2.5
     assert line.checkpoint["latest"]["iteration"] == 5

@@ -404,7 +404,9 @@ def _reproducing(run: RunFolder, gallery: _Gallery) -> list[Section]:
         rows.append(["time", f"{facts['started']} to {facts.get('finished', 'unknown')}"])
     if facts.get("attempt", 1) > 1 or facts.get("restoredIteration"):
         goes_on = f", went on from iteration {facts['restoredIteration']}" if facts.get("restoredIteration") else ""
-        rows.append(["attempt", f"{facts.get('attempt', 1)}{goes_on}"])
+        lost = facts.get("lostIterations", 0)
+        again = f", {words.count(lost, 'iteration')} of the attempt before done again" if lost else ""
+        rows.append(["attempt", f"{facts.get('attempt', 1)}{goes_on}{again}"])
     if rows:
         section.tables.append(Table(["what", "value"], rows))
     if run.spec:

@@ -88,6 +88,7 @@ class ReportRecords(Callback):
     def _begin(self, run: Run) -> None:
         self._facts = run_facts(run.identity, run.specification, run.document.get("spec", {}))
         self._facts["restoredIteration"] = run.restored_iteration
+        self._facts["lostIterations"] = run.lost_iterations
         if run.resumed_from:
             self._facts["resumedFrom"] = run.resumed_from
         self._facts["selection"] = {"metric": run.selection.metric, "mode": run.selection.mode}

@@ -29,6 +29,12 @@ def test_rates_are_rounded_for_people_and_counts_are_not() -> None:
     assert decided(alive(running(), progress=reading)).progress == {"envStepsPerSecond": 402.66, "envSteps": 123456789}
 
 
+def test_the_restored_iteration_and_the_lost_ones_are_shown_where_there_are_any() -> None:
+    status = decided(alive(running(), progress=line(progress={}, started_iteration=5, lost_iterations=2)))
+    assert status.progress == {"startedIteration": 5, "lostIterations": 2}
+    assert decided(alive(running(), progress=line(progress={}))).progress == {}
+
+
 def test_trials_are_counted_without_their_items() -> None:
     trials = {"total": 9, "pending": 5, "running": 1, "succeeded": 2, "failed": 1, "items": [{"id": "a"}]}
     status = decided(alive(running(), progress=line(trials=trials)))
