@@ -135,7 +135,7 @@ def _load(path: str, field: str) -> Any:
         raise InvalidConfiguration.of(
             field,
             f"{module_name!r} cannot be imported: {error}",
-            "add it to the image, to a volume on PYTHONPATH, or to the run's pip requirements",
+            "add it to the image, or to a volume that spec.cluster's pod templates mount and have on PYTHONPATH",
         ) from error
     found = getattr(module, attribute, None)
     if found is None:
@@ -208,8 +208,5 @@ def _extra_remedy(name: str) -> str:
     entry_point = str(gymnasium.spec(name).entry_point)
     extra = next((extra for extra in _ALTERNATIVES if f".{extra}" in entry_point), None)
     if extra is None:
-        return "add what it needs to the image or to the run's pip requirements"
-    return (
-        f"add gymnasium[{extra}] to the image or to the run's pip requirements; "
-        f"{_ALTERNATIVES[extra]} need nothing more"
-    )
+        return "add what it needs to the image"
+    return f"add gymnasium[{extra}] to the image; {_ALTERNATIVES[extra]} need nothing more"
