@@ -174,6 +174,7 @@ PROGRESS = record(
         "envStepsPerSecond": number(0),
         "episodes": count(),
         "episodesPerSecond": number(0),
+        "episodesPerIteration": number(0),
         "episodeReturnMean": number(),
     },
 )

@@ -83,6 +83,7 @@ FULL: dict[str, Any] = {
         "envStepsPerSecond": 1234.5,
         "episodes": 300,
         "episodesPerSecond": 9.8,
+        "episodesPerIteration": 7.5,
         "episodeReturnMean": 123.4,
     },
     "trials": {"summary": "3/9", "total": 9, "pending": 3, "running": 3, "succeeded": 2, "failed": 1, "best": BEST},

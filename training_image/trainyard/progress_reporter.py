@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from trainyard.progress import Progress
 from trainyard.run import Outcome, Run
 from trainyard.stopping import fraction_done
 
+# Recent iterations alone: episodes of a policy that learns get longer or shorter.
+ITERATIONS_OF_THE_ESTIMATE = 10
+
 
 class ProgressReporter(Callback):
     """Publishes progress after every iteration (bounded in rate), every checkpoint and every evaluation."""
@@ -24,6 +28,7 @@ class ProgressReporter(Callback):
         self._fraction_at_start = 0.0
         self._ended_well = False
         self._checkpoints: dict[str, Any] = {}
+        self._episodes: deque[int] = deque(maxlen=ITERATIONS_OF_THE_ESTIMATE)
 
     def on_run_start(self, run: Run) -> None:
         self._started = time.monotonic()
@@ -36,6 +41,7 @@ class ProgressReporter(Callback):
         self._publish(run, {}, now=True)
 
     def on_iteration(self, run: Run, iteration: Iteration) -> None:
+        self._episodes.append(len(iteration.episodes))
         self._publish(run, iteration.metrics, now=False)
 
     def on_evaluation(self, run: Run, evaluation: Evaluation) -> None:
@@ -97,6 +103,8 @@ class ProgressReporter(Callback):
         ):
             if name in run.metrics:
                 section[key] = run.metrics[name]
+        if self._episodes:
+            section["episodesPerIteration"] = sum(self._episodes) / len(self._episodes)
         if self._ended_well:
             # A metric or early stopping may have ended it long before the countable criteria.
             return section | {"percent": 100.0}

@@ -99,6 +99,7 @@ SHOWN = {
     "progress.envStepsPerSecond": "status.progress.envStepsPerSecond",
     "progress.episodes": "status.progress.episodes",
     "progress.episodesPerSecond": "status.progress.episodesPerSecond",
+    "progress.episodesPerIteration": "status.progress.episodesPerIteration",
     "progress.episodeReturnMean": "status.progress.episodeReturnMean",
     "metrics": None,
     "trials.total": "status.trials.total",

@@ -80,6 +80,7 @@ LINE = {
         "envStepsPerSecond": 12.5,
         "episodes": 10,
         "episodesPerSecond": 0.5,
+        "episodesPerIteration": 7.5,
         "episodeReturnMean": -3.5,
     },
     "metrics": {"train/loss": 0.25},
