@@ -116,10 +116,16 @@ class RunStorage:
             shutil.rmtree(self.local, ignore_errors=True)
 
     def uri_of(self, name: str) -> str:
-        return posixpath.join(self.uri, name)
+        return below(self.uri, name)
 
     def _join(self, name: str) -> str:
         return posixpath.normpath(posixpath.join(self.path, name))
+
+
+def below(uri: str, name: str) -> str:
+    """The URI of a file or folder below that of a folder; options (`?endpoint_override=...`) stay at its end."""
+    folder, question, options = uri.partition("?")
+    return posixpath.join(folder, name) + question + options
 
 
 def at_directory(directory: Path, *, kept: bool = True) -> RunStorage:
@@ -161,7 +167,7 @@ def at_uri(uri: str, folder: str) -> RunStorage:
             f"spec.storage.uri: {uri} cannot be written ({error}); check the credentials in spec.storage.secretRef"
         ) from error
     scratch = Path(tempfile.mkdtemp(prefix="trainyard-"))
-    return RunStorage(filesystem, path, scratch, posixpath.join(uri, folder), True)
+    return RunStorage(filesystem, path, scratch, below(uri, folder), True)
 
 
 def to_read(uri: str) -> RunStorage:

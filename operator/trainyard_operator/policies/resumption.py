@@ -52,7 +52,8 @@ def _place(run: Run, name: str, source: Run | None, defaults: TrainingDefaults) 
         )
     uri = _checkpoint(run, name, source)
     _check_claim(run, name, storage, defaults)
-    return uri.rpartition(CHECKPOINTS)[0]
+    path, question, options = uri.partition("?")
+    return path.rpartition(CHECKPOINTS)[0] + question + options
 
 
 def _checkpoint(run: Run, name: str, source: Run) -> str:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ from pyarrow import fs
 
 from trainyard.checkpoints import CheckpointStore
 from trainyard.errors import StorageNotWritable
-from trainyard.storage import RunStorage, at_directory, at_uri
+from trainyard.storage import RunStorage, at_directory, at_uri, below
 
 
 def remote(tmp_path: Path) -> RunStorage:
@@ -58,6 +59,21 @@ def test_a_place_that_cannot_be_written_is_the_users_error(tmp_path):
 def test_a_filesystem_that_takes_no_folders_is_the_users_error():
     with pytest.raises(StorageNotWritable, match="check the volume's permissions"):
         at_directory(Path("/proc/trainyard/run"))
+
+
+@pytest.mark.parametrize("prefix", ["bucket", "bucket/", "bucket/team"])
+def test_what_is_below_a_uri_with_options_is_found_by_its_own_uri(prefix):
+    options = "scheme=http&endpoint_override=localhost:9000&region=eu-1"
+    uri = below(below(f"s3://{prefix}?{options}", "run/u"), "checkpoints/3")
+    assert uri.partition("?")[2] == options
+    filesystem, path = fs.FileSystem.from_uri(uri)
+    assert (filesystem.region, path) == ("eu-1", f"{prefix.rstrip('/')}/run/u/checkpoints/3")
+
+
+def test_checkpoints_behind_a_uri_with_options_are_named_by_a_uri_that_leads_there(tmp_path):
+    place = replace(remote(tmp_path), uri="s3://bucket/runs/one?region=eu-1")
+    saved = CheckpointStore(place, keep=1).save(2, write_algorithm("2"), {})
+    assert saved.uri == "s3://bucket/runs/one/checkpoints/2?region=eu-1"
 
 
 def test_an_unknown_scheme_is_the_users_error():

@@ -54,6 +54,12 @@ class TestThePlace:
         made = decided(starting(source(latest, {"uri": "s3://b"}), storage=None))
         assert made.status.resumed_from["uri"] == "s3://b/team/first/u"
 
+    def test_keeps_the_options_of_its_uri(self) -> None:
+        options = "?scheme=http&endpoint_override=minio:9000"
+        latest = {"latest": {"uri": f"s3://b/team/first/u/checkpoints/3{options}"}}
+        made = decided(starting(source(latest, {"uri": f"s3://b{options}"}), storage=None))
+        assert made.status.resumed_from["uri"] == f"s3://b/team/first/u{options}"
+
     def test_reaches_the_driver_instead_of_the_name(self) -> None:
         status = provisioning(resumed_from={"run": "first", "uri": FOLDER})
         wanted = {"resumeFrom": {"run": "first", "checkpoint": "Best", "restore": "Weights"}}
