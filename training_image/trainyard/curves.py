@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from typing import Any, TextIO
 
 from trainyard import metrics as names
 from trainyard.callbacks import Callback, Evaluation, Iteration
+from trainyard.checkpoints import Checkpoint
 from trainyard.metrics import Metrics, is_finite_number
 from trainyard.run import Outcome, Run
+from trainyard.storage import RunStorage
 
 CSV_FILE = "progress.csv"
 TENSORBOARD_FOLDER = "tensorboard"
@@ -28,9 +31,10 @@ FIRST_COLUMNS = [
 
 
 class Curves(Callback):
-    """Writes both below the run's local folder and publishes them to remote storage at the end.
+    """Writes both below the run's local folder; publishes them to remote storage with every checkpoint and at the end.
 
-    A row of the table is written when the next iteration begins, because an evaluation may still add to it.
+    A row of the table is written with a checkpoint or when the next iteration ends, because an evaluation may still add
+    to it. An attempt that goes on from a checkpoint so finds the curve that led there.
     """
 
     def __init__(self) -> None:
@@ -43,6 +47,8 @@ class Curves(Callback):
     def on_run_start(self, run: Run) -> None:
         from tensorboardX import SummaryWriter  # takes seconds unless torch is there already
 
+        if run.restored_iteration:
+            _take_over_events(run.storage)
         self._tensorboard = SummaryWriter(str(run.storage.local / TENSORBOARD_FOLDER))
         self._rows = _rows_until(run)
         self._columns = list(dict.fromkeys(name for row in self._rows for name in row))
@@ -55,15 +61,24 @@ class Curves(Callback):
                 self._tensorboard.add_scalar(name, value, run.counters.env_steps)
 
     def on_evaluation(self, run: Run, evaluation: Evaluation) -> None:
+        if not self._row and self._rows:
+            # Written already, with the last checkpoint: the whole table is written again.
+            self._row = self._rows.pop()
+            self._close()
         self._row |= evaluation.metrics
         for name, value in evaluation.metrics.items():
             if is_finite_number(value):
                 self._tensorboard.add_scalar(name, value, run.counters.env_steps)
 
+    def on_checkpoint(self, run: Run, checkpoint: Checkpoint) -> None:
+        if not checkpoint.best:
+            self._flush_row(run)
+            self._tensorboard.flush()
+            run.storage.publish(CSV_FILE, TENSORBOARD_FOLDER)
+
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
         self._flush_row(run)
-        if self._file is not None:
-            self._file.close()
+        self._close()
         if self._tensorboard is not None:
             self._tensorboard.close()
         run.storage.publish(CSV_FILE, TENSORBOARD_FOLDER)
@@ -86,12 +101,22 @@ class Curves(Callback):
             self._file.flush()
 
     def _rewrite(self, run: Run) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._close()
         self._file = (run.storage.local / CSV_FILE).open("w", newline="")
         writer = csv.DictWriter(self._file, self._columns)
         writer.writeheader()
         writer.writerows(self._rows)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+
+def _take_over_events(storage: RunStorage) -> None:
+    """Publishing replaces the folder, so what an earlier attempt has published must be here too."""
+    if not storage.is_local and TENSORBOARD_FOLDER in storage.list_folders("."):
+        shutil.copytree(storage.download(TENSORBOARD_FOLDER), storage.local / TENSORBOARD_FOLDER, dirs_exist_ok=True)
 
 
 def _rows_until(run: Run) -> list[Metrics]:
