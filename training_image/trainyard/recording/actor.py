@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainyard.recording.database import migrate, open_database
 from trainyard.recording.recorder import Recorder
-from trainyard.recording.records import RunRecord, Settings
+from trainyard.recording.records import Batch, RunRecord, Settings
 
 # Looked up in the namespace that a Ray job's processes have in common.
 ACTOR_NAME = "trainyard-recorder"
@@ -45,6 +45,9 @@ class RecorderActor(Recorder):
     def join(self, trial: str, kind: str, runner: int) -> tuple[int, Settings]:
         """Register an env runner; return its incarnation and what it should record."""
         return self.register_runner(trial, kind, runner), self._settings
+
+    def add_packed(self, batch: bytes) -> None:
+        self.add(Batch.unpacked(batch))
 
     def checkpoint(self) -> int:
         """Flush and publish, so that the database never knows less than the checkpoint; return the position."""

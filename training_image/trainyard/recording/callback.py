@@ -126,7 +126,7 @@ class Recording(Callback):
         from trainyard.recording.whole_episodes import batches_of
 
         for batch in batches_of(episodes, settings_of(run.specification), self.trial):
-            self._recorder.add.remote(batch)
+            self._recorder.add_packed.remote(batch.packed())
 
     def _flush_runners(self) -> None:
         from trainyard.recording.runner import flush_runner

@@ -75,7 +75,7 @@ class RecordEpisodes(RLlibCallback):
             self._on_its_way = None
         if self._chunks:
             assert self._source is not None
-            self._on_its_way = self._recorder.add.remote(Batch(self._source, self._chunks))
+            self._on_its_way = self._recorder.add_packed.remote(Batch(self._source, self._chunks).packed())
             self._chunks, self._steps = [], 0
 
     def flush(self) -> None:
