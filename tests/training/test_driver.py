@@ -239,7 +239,9 @@ def test_training_ends_early_when_validation_no_longer_improves(tmp_path):
     assert outcome.reason.startswith("early stopping: validation/return_mean has not improved in 2 evaluations")
 
 
-@pytest.mark.parametrize(("algorithm", "runners"), [("PPO", 1), ("PPO", 0), ("IMPALA", 1), ("DQN", 1)])
+@pytest.mark.parametrize(
+    ("algorithm", "runners"), [("PPO", 1), ("PPO", 0), ("APPO", 1), ("IMPALA", 1), ("IMPALA", 2), ("DQN", 1)]
+)
 def test_an_environment_that_raises_fails_the_run_within_seconds(tmp_path, algorithm, runners):
     watch = Watch()
     run = make_run(
@@ -249,8 +251,8 @@ def test_an_environment_that_raises_fails_the_run_within_seconds(tmp_path, algor
     with pytest.raises(Exception, match="the simulator has no more fuel"):
         train(run, [watch])
     assert watch.outcome.error is not None
-    # RLlib's own default stalls for a minute after its start, and then again.
-    assert time.monotonic() - watch.started < 60
+    # Measured: 1 s with all of the clean-up. RLlib's own default stalls for a minute after its start, and then again.
+    assert time.monotonic() - watch.started < 10
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,9 @@ def _env_runners(specification: Specification, choice: EnvironmentChoice) -> dic
         "gym_env_vectorize_mode": choice.vectorize_mode,
         # RLlib returns fewer samples, without a word, when slow environments take longer than this.
         "sample_timeout_s": None,
+        # APPO and IMPALA would have every runner ask one more actor for weights before each sample. The first sample
+        # then waits until that actor's process has imported RLlib, and so does the error of a broken environment.
+        "use_env_runner_state_server": False,
     }
 
 
