@@ -1,123 +1,256 @@
-"""Presets against Stable-Baselines3's tuned settings: seconds until a policy solves the environment, over seeds.
+"""Presets over seeds: seconds until a policy solves the environment, and its curve.
 
-CartPole-v1: until the greedy policy returns 450 or more on average over ten episodes (checked after each iteration, the
-check's own time left out). SB3's settings are those of its zoo of tuned hyperparameters (ppo, CartPole-v1).
+CartPole-v1 is solved when the greedy policy returns 450 or more on average over ten episodes; the other goals are in
+tests/bench/preset_tasks.py. The policy is checked about every thousand steps, and the checks' own time is left out. The
+settings of Stable-Baselines3 are those of its zoo of tuned hyperparameters. CPU time is that of all processes of the
+run, Ray's own included where the benchmark has started it.
+
+    python -m tests.bench.presets --preset cartpole --until-goal     # seconds to the goal
+    python -m tests.bench.presets --preset cartpole --keep           # whole curves, into docs/presets
+    python -m tests.bench.curves                                     # pictures of them
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from tests.bench.curves import FOLDER, Point, keep
 from tests.bench.measure import Result, main, start_ray
+from tests.bench.preset_tasks import TASKS, Act, Task, make_env, scores
 
-GOAL, EPISODES, LIMIT = 450.0, 10, 150_000
+OURS = "Trainyard"
+ASYNCHRONOUS = "Trainyard, asynchronous"
+STABLE_BASELINES = "Stable-Baselines3"
 
 
-def trainyard(options: argparse.Namespace, sampling: dict) -> Result:
+class Course:
+    """One seed's way: checks the policy as it learns, and keeps the time of training alone."""
+
+    def __init__(self, task: Task, variant: str, seed: int, *, until_goal: bool) -> None:
+        self.points: list[Point] = []
+        self.over = False
+        self._task, self._variant, self._seed, self._until_goal = task, variant, seed, until_goal
+        self._seconds = self._cpu = 0.0
+        self._checked_at = 0
+        self._resume()
+
+    def after(self, env_steps: int, act: Act) -> None:
+        """To be called when training has come this far; checks when it is time."""
+        if env_steps - self._checked_at < self._task.every or self.over:
+            return
+        self._seconds += time.perf_counter() - self._started
+        self._cpu += cpu_seconds() - self._cpu_started
+        self._checked_at = env_steps
+        found = scores(self._task, act)
+        self.points += [
+            Point(self._variant, check, self._seed, env_steps, self._seconds, self._cpu, score)
+            for check, score in found.items()
+        ]
+        solved = self._task.goal is not None and next(iter(found.values())) >= self._task.goal
+        self.over = env_steps >= self._task.steps or (solved and self._until_goal)
+        self._resume()
+
+    def solved_at(self) -> Point | None:
+        """The first check that reached the goal."""
+        goal = self._task.goal
+        return None if goal is None else next((point for point in self.points if point.score >= goal), None)
+
+    def _resume(self) -> None:
+        self._started, self._cpu_started = time.perf_counter(), cpu_seconds()
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of those that it has started, their own included."""
+    parents, ticks = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            # The name of the program before the last bracket may have spaces.
+            fields = stat.read_text().rpartition(")")[2].split()
+            process = int(stat.parent.name)
+            parents[process], ticks[process] = int(fields[1]), int(fields[11]) + int(fields[12])
+    family = {os.getpid()}
+    while more := {process for process, parent in parents.items() if parent in family} - family:
+        family |= more
+    return sum(ticks[process] for process in family) / os.sysconf("SC_CLK_TCK")
+
+
+def trainyard(options: argparse.Namespace, variant: str, sampling: dict[str, Any]) -> Result:
     """The preset through the driver's own code."""
-
-    start_ray(4)
+    task = TASKS[options.preset]
+    if task.algorithm != "PPO" and sampling.get("mode") == "Asynchronous":
+        return {}
+    start_ray(max(1, sampling["envRunners"]))
     from trainyard.algorithms import Trainer, build_config, limit_threads
-    from trainyard.evaluation import Evaluator
     from trainyard.specification import parse
 
     limit_threads(1)
-    found = []
-    for seed in range(1, options.seeds + 1):
+
+    def run(course: Course, seed: int) -> None:
         specification = parse(
             {
                 "seed": seed,
-                "algorithm": {"name": "PPO", "preset": "cartpole"},
-                "environment": {"name": "CartPole-v1"},
+                "algorithm": {"name": task.algorithm, "preset": options.preset},
+                "environment": {"name": task.environment, "config": dict(task.config)},
                 "sampling": sampling,
-                "stop": {"envSteps": LIMIT},
+                "stop": {"envSteps": task.steps},
             }
         )
         trainer = Trainer(build_config(specification))
-        evaluator = Evaluator(
-            trainer.algorithm, kind="validation", episodes=EPISODES, explore=False, environment_config={}, seed=100
-        )
-        seconds, greedy = 0.0, 0.0
-        while greedy < GOAL and trainer.env_steps() < LIMIT:
-            start = time.perf_counter()
+        act = greedy(trainer.algorithm)
+        while not course.over:
             trainer.train()
-            seconds += time.perf_counter() - start
-            greedy = evaluator.evaluate(0).metrics["validation/return_mean"]
-        found.append((seconds, trainer.env_steps(), greedy))
-        evaluator.stop()
+            course.after(trainer.env_steps(), act)
         trainer.stop()
-    return _summary(found)
+
+    return _courses(options, variant, run)
 
 
-def stable_baselines(options: argparse.Namespace) -> Result:
+def greedy(algorithm: Any) -> Act:
+    """The most likely actions, as the environment takes them."""
     import torch
-    from stable_baselines3 import PPO
+    from ray.rllib.core.columns import Columns
+    from ray.rllib.utils.spaces.space_utils import unsquash_action
+
+    module = algorithm.get_module()
+
+    def act(observations: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            output = module.forward_inference({Columns.OBS: torch.from_numpy(observations.astype(np.float32))})
+        distribution = module.get_inference_action_dist_cls().from_logits(output[Columns.ACTION_DIST_INPUTS])
+        actions = distribution.to_deterministic().sample().numpy()
+        return unsquash_action(actions, module.action_space)
+
+    return act
+
+
+def stable_baselines(options: argparse.Namespace, variant: str) -> Result:
+    import torch
     from stable_baselines3.common.callbacks import BaseCallback
-    from stable_baselines3.common.env_util import make_vec_env
-    from stable_baselines3.common.evaluation import evaluate_policy
 
     torch.set_num_threads(1)
 
-    class UntilGoal(BaseCallback):
-        def __init__(self, seed: int) -> None:
+    class Checks(BaseCallback):
+        def __init__(self, course: Course, act: Act) -> None:
             super().__init__()
-            self.checks, self.greedy = 0.0, 0.0
-            self.env = make_vec_env("CartPole-v1", 1, seed=100 + seed)
+            self.course, self.act = course, act
 
+        # A rollout begins when the update before it is over.
         def _on_rollout_start(self) -> None:
-            start = time.perf_counter()
-            self.greedy = float(evaluate_policy(self.model, self.env, EPISODES, deterministic=True)[0])
-            self.checks += time.perf_counter() - start
+            self.course.after(self.model.num_timesteps, self.act)
 
         def _on_step(self) -> bool:
-            return self.greedy < GOAL
+            return not self.course.over
 
-    found = []
-    for seed in range(1, options.seeds + 1):
-        model = PPO(
-            "MlpPolicy", make_vec_env("CartPole-v1", 8, seed=seed), n_steps=32, batch_size=256, gae_lambda=0.8,
-            gamma=0.98, n_epochs=20, ent_coef=0.0, learning_rate=lambda left: 0.001 * left,
-            clip_range=lambda left: 0.2 * left, seed=seed, device="cpu",
-        )  # fmt: skip
-        until = UntilGoal(seed)
-        start = time.perf_counter()
-        model.learn(100_000, callback=until)
-        found.append((time.perf_counter() - start - until.checks, model.num_timesteps, until.greedy))
-    return _summary(found)
+    def run(course: Course, seed: int) -> None:
+        model, steps, act = PEERS[options.preset](TASKS[options.preset], seed)
+        model.learn(steps, callback=Checks(course, act))
+
+    return _courses(options, variant, run)
 
 
-def _summary(found: list[tuple[float, int, float]]) -> Result:
-    solved = [item for item in found if item[2] >= GOAL]
+def _vectorised(task: Task, count: int, seed: int) -> Any:
+    from stable_baselines3.common.env_util import make_vec_env
+
+    return make_vec_env(partial(make_env, task), count, seed=seed)
+
+
+def _cartpole(task: Task, seed: int) -> tuple[Any, int, Act]:
+    from stable_baselines3 import PPO
+
+    model = PPO(
+        "MlpPolicy", _vectorised(task, 8, seed), n_steps=32, batch_size=256, gae_lambda=0.8, gamma=0.98, n_epochs=20,
+        ent_coef=0.0, learning_rate=lambda left: 0.001 * left, clip_range=lambda left: 0.2 * left, seed=seed,
+        device="cpu",
+    )  # fmt: skip
+    return model, 100_000, lambda observations: model.predict(observations, deterministic=True)[0]
+
+
+def _acrobot(task: Task, seed: int) -> tuple[Any, int, Act]:
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    envs = VecNormalize(_vectorised(task, 16, seed))
+    model = PPO("MlpPolicy", envs, n_steps=256, gae_lambda=0.94, gamma=0.99, n_epochs=4, ent_coef=0.0, seed=seed,
+                device="cpu")  # fmt: skip
+    return model, 1_000_000, lambda seen: model.predict(envs.normalize_obs(seen), deterministic=True)[0]
+
+
+def _pendulum(task: Task, seed: int) -> tuple[Any, int, Act]:
+    from stable_baselines3 import SAC
+
+    model = SAC("MlpPolicy", _vectorised(task, 1, seed), learning_rate=0.001, seed=seed, device="cpu")
+    return model, 20_000, lambda observations: model.predict(observations, deterministic=True)[0]
+
+
+# The zoo has no trading environment.
+PEERS: dict[str, Callable[[Task, int], tuple[Any, int, Act]]] = {
+    "cartpole": _cartpole,
+    "acrobot": _acrobot,
+    "pendulum": _pendulum,
+}
+
+
+def _courses(options: argparse.Namespace, variant: str, run: Callable[[Course, int], None]) -> Result:
+    """One course per seed, one after the other; the table's figures."""
+    task, courses = TASKS[options.preset], []
+    for seed in options.seeds:
+        course = Course(task, variant, seed, until_goal=options.until_goal)
+        run(course, seed)
+        courses.append(course)
+        if options.keep:
+            keep(FOLDER / f"{options.preset}.csv", course.points)
+    solved = [course.solved_at() for course in courses]
+    # What has not solved it counts with all the time that it had.
+    ends = [point or course.points[-1] for point, course in zip(solved, courses, strict=True)]
     return {
-        "seconds": statistics.median(seconds for seconds, _, _ in found),
-        "slowest": max(seconds for seconds, _, _ in found),
-        "steps": int(statistics.median(steps for _, steps, _ in found)),
-        "solved": f"{len(solved)} of {len(found)}",
+        "seconds": statistics.median(point.seconds for point in ends),
+        "slowest": max(point.seconds for point in ends),
+        "CPU seconds": statistics.median(point.cpu_seconds for point in ends),
+        "steps": int(statistics.median(point.env_steps for point in ends)),
+        "solved": f"{sum(point is not None for point in solved)} of {len(courses)}",
+        "last score": statistics.median(course.points[-len(task.checks)].score for course in courses),
     }
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--preset", choices=list(TASKS), default="cartpole")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    # A curve that ends where the goal is has nothing to show of what comes after.
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--until-goal", action="store_true", help="end a seed when it has reached the goal")
+    either.add_argument("--keep", action="store_true", help=f"write the curves to {FOLDER.name}/<preset>.csv")
 
 
+WHOLE_EPISODES = {
+    "mode": "Asynchronous",
+    "envRunners": 2,
+    "envsPerRunner": 4,
+    "cpusPerEnvRunner": 0.5,
+    "episodesPerUpdate": 8,
+}
 VARIANTS = {
-    "Stable-Baselines3, tuned": stable_baselines,
-    "Trainyard, preset, driver samples": lambda options: trainyard(options, {"envRunners": 0}),
-    "Trainyard, preset, 2 runners": lambda options: trainyard(options, {"envRunners": 2}),
-    "Trainyard, preset, Asynchronous": lambda options: trainyard(
-        options,
-        {"mode": "Asynchronous", "envRunners": 2, "envsPerRunner": 4, "cpusPerEnvRunner": 0.5, "episodesPerUpdate": 8},
-    ),
+    STABLE_BASELINES: lambda options: stable_baselines(options, STABLE_BASELINES) if options.preset in PEERS else {},
+    OURS: lambda options: trainyard(options, OURS, {"envRunners": 0}),
+    f"{OURS}, 2 runners": lambda options: trainyard(options, f"{OURS}, 2 runners", {"envRunners": 2}),
+    ASYNCHRONOUS: lambda options: trainyard(options, ASYNCHRONOUS, WHOLE_EPISODES),
 }
 
 
 if __name__ == "__main__":
     main(
-        "CartPole-v1 to a greedy return of 450",
+        "Presets: seconds to the goal and curves",
         VARIANTS,
-        columns=("seconds", "slowest", "steps", "solved"),
-        baseline="Stable-Baselines3, tuned",
+        columns=("seconds", "slowest", "CPU seconds", "steps", "solved", "last score"),
+        baseline=STABLE_BASELINES,
         arguments=_arguments,
     )
