@@ -42,19 +42,20 @@ _PPO: dict[str, Any] = {
 PRESETS: dict[str, Preset] = {
     "cartpole": Preset(
         "PPO",
-        "CartPole-v1 to a greedy return of 500 in about 40,000 steps",
+        "CartPole-v1 to a greedy return of 450 in a few thousand steps",
         {
             **_PPO,
-            "lr": 0.001,
+            # The first policies are bad enough for long strides; later ones lose by them what they have.
+            "lr": [[0, 0.001], [20_000, 0.0001]],
             "gamma": 0.98,
             "lambda_": 0.8,
-            "train_batch_size_per_learner": 1024,
+            "train_batch_size_per_learner": 512,
             "minibatch_size": 256,
             "num_epochs": 10,
             "clip_param": 0.2,
         },
         {"fcnet_hiddens": [64, 64], "vf_share_layers": False},
-        envs_per_runner=8,
+        envs_per_runner=16,
     ),
     "acrobot": Preset(
         "PPO",

@@ -2,7 +2,8 @@
 
 import pytest
 
-from trainyard import presets
+from trainyard import parameters, presets
+from trainyard.algorithms import CONFIGS
 from trainyard.errors import InvalidConfiguration
 from trainyard.specification import parse
 
@@ -18,6 +19,13 @@ def test_what_the_file_says_stays():
 @pytest.mark.parametrize("name", sorted(presets.PRESETS))
 def test_every_preset_is_accepted_for_its_algorithm(name):
     parse(spec({"name": presets.PRESETS[name].algorithm, "preset": name}))
+
+
+@pytest.mark.parametrize("name", sorted(presets.PRESETS))
+def test_the_algorithm_and_its_network_take_all_that_a_preset_sets(name):
+    preset = presets.PRESETS[name]
+    assert parameters.config_faults(preset.algorithm, CONFIGS[preset.algorithm](), dict(preset.config)) == []
+    assert parameters.model_faults(dict(preset.model)) == []
 
 
 @pytest.mark.parametrize(
