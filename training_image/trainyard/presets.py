@@ -42,7 +42,7 @@ _PPO: dict[str, Any] = {
 PRESETS: dict[str, Preset] = {
     "cartpole": Preset(
         "PPO",
-        "CartPole-v1 to a greedy return of 450 in a few thousand steps",
+        "CartPole-v1 to a greedy return of 450 in about 6,000 steps (median of five seeds)",
         {
             **_PPO,
             # The first policies are bad enough for long strides; later ones lose by them what they have.
