@@ -1,5 +1,9 @@
 """Small environments for tests of the driver; imported by name in env runners."""
 
+import os
+import time
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 
@@ -46,6 +50,25 @@ class Unmakeable(Constant):
 
 class Continuous(Constant):
     action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+
+class Meeting(gym.Wrapper):
+    """Waits before its first step until another process is as far."""
+
+    def __init__(self, env, folder: str) -> None:
+        super().__init__(env)
+        self.folder, self.met = Path(folder), False
+
+    def step(self, action):
+        if not self.met:
+            (self.folder / str(os.getpid())).touch()
+            deadline = time.monotonic() + 120
+            while len(list(self.folder.iterdir())) < 2:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("nobody else has come")
+                time.sleep(0.05)
+            self.met = True
+        return super().step(action)
 
 
 class Corridor(gym.Env):

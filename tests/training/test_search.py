@@ -4,11 +4,12 @@ import csv
 import io
 import json
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from trainyard import search, trial_tasks
 from trainyard.errors import InvalidConfiguration
@@ -171,8 +172,9 @@ def test_an_algorithm_is_searched_and_each_trial_keeps_its_checkpoint(tmp_path):
         assert (tmp_path / "trials" / trial / "progress.csv").exists()
 
 
-def recorded(folder, query):
-    engine = open_database(f"sqlite:///{folder}/database/recording.sqlite")
+def recorded(folder, query, url=None):
+    """Rows of the search's own SQLite file, or of the database at `url`."""
+    engine = open_database(url or f"sqlite:///{folder}/database/recording.sqlite")
     with engine.connect() as connection:
         found = [tuple(row) for row in connection.execute(text(query))]
     engine.dispose()
@@ -206,6 +208,68 @@ def recorded_search(values, environment="CartPole-v1", **fields):
             "resourcesPerTrial": {"cpu": 0.5},
         },
     } | fields
+
+
+def own_database(server):
+    """A new database of a server that other tests use, too."""
+    name = f"search_{time.monotonic_ns()}"
+    engine = open_database(server).execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"create database {name}"))
+    engine.dispose()
+    return str(make_url(server).set(database=name))
+
+
+def test_two_trials_at_once_write_into_one_postgresql_what_they_counted(tmp_path, postgresql_url, monkeypatch):
+    url = own_database(postgresql_url)
+    monkeypatch.setenv("TRAINYARD_DATABASE_URL", url)
+    recording = {"steps": "All", "database": {"secretRef": {"name": "database"}}}
+    values = [0.001, 0.01, 0.1]
+    (tmp_path / "marks").mkdir()
+    environment = {
+        "name": "trading",
+        "config": {"asset": "KO", "episode_length": 30},
+        "wrappers": [{"name": "environments:Meeting", "config": {"folder": str(tmp_path / "marks")}}],
+    }
+    done = run(tmp_path, recorded_search(values, recording=recording) | {"environment": environment})
+    assert [row["state"] for row in done.rows] == ["Succeeded"] * 3
+    assert not (tmp_path / "database").exists()
+
+    def found(query):
+        return recorded(tmp_path, query, url)
+
+    begun_before_the_first_ended = "select count(*) from trials where started < (select min(ended) from trials)"
+    assert found(begun_before_the_first_ended) == [(2,)]
+    counted = [
+        (row["trial"], int(float(row["time/env_steps"])), int(float(row["train/episodes"]))) for row in done.rows
+    ]
+    assert all(steps >= 400 and episodes > 0 for _, steps, episodes in counted)
+    played = (
+        "select trial, sum(length), count(ended) from live_episodes where kind = 'train' group by trial order by trial"
+    )
+    assert found(played) == counted
+    written = (
+        "select e.trial, count(*) from live_steps s join live_episodes e using (run_id, episode) "
+        "where e.kind = 'train' group by e.trial order by e.trial"
+    )
+    assert found(written) == [row[:2] for row in counted]
+    assert found(GAPS) == []
+    # Nothing is superseded, so the tables hold no more than the live rows, and no step or trade is there twice.
+    for table in ("episodes", "steps", "trades", "iterations", "evaluations"):
+        assert found(f"select count(*) from {table}") == found(f"select count(*) from live_{table}")
+    assert found("select count(*) from trades")[0][0] > 0
+    step_of_trade = "from trades join steps using (run_id, episode, t)"
+    assert found(f"select count(*) {step_of_trade}") == found("select count(*) from trades")
+    # Each trial's rows carry its own iterations, and every runner is one incarnation of its trial.
+    assert found("select trial, iteration from live_iterations order by 1, 2") == [
+        (str(trial), iteration) for trial in (1, 2, 3) for iteration in (1, 2)
+    ]
+    runners = "select distinct trial, runner, incarnation from episodes where kind = 'train' order by 1"
+    assert found(runners) == [(str(trial), 1, 0) for trial in (1, 2, 3)]
+    assert [lr for (lr,) in found("select (parameters ->> 'lr')::float from trials order by trial")] == values
+    assert found("select count(distinct run_id), max(attempt), max(outcome) from attempts") == [
+        (1, 1, "3 of 3 trials succeeded")
+    ]
 
 
 def test_every_trial_of_a_recorded_search_has_exactly_the_rows_that_it_counted(tmp_path):
