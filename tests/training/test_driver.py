@@ -63,6 +63,7 @@ def make_run(folder, algorithm="PPO", environment="CartPole-v1", config=None, **
         "environment": {"name": environment} if isinstance(environment, str) else environment,
         "stop": {"iterations": 2},
     } | sections
+    spec["algorithm"] = spec.pop("algorithm_section", spec["algorithm"])
     return Run(Identity("test"), parse(normalise_numbers(spec)), {"spec": spec}, at_directory(folder))
 
 
@@ -75,6 +76,19 @@ def play(folder, *more, **settings):
 
 def returns(watch):
     return [iteration.metrics["train/return_mean"] for iteration in watch.iterations]
+
+
+@pytest.mark.parametrize(("algorithm", "module"), [("PPO", "ActorCritic"), ("DQN", "NormalisedQ")])
+def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path, algorithm, module):
+    """From a module that only the workers' path has; resumed with its parameters."""
+    own = {"name": algorithm, "module": f"networks:{module}", "model": {"width": 8}, "config": CONFIGS[algorithm]}
+    run, watch, _ = play(tmp_path, algorithm_section=own)
+    assert run.counters.iteration == 2
+    assert math.isfinite(watch.iterations[-1].metrics["train/loss"])
+    names = pickle.loads((tmp_path / "checkpoints" / "2" / "algorithm" / NETWORK).read_bytes()).keys()
+    assert any(name.startswith(("body.0", "encoder.net")) for name in names)
+    again, _, _ = play(tmp_path, algorithm_section=own, stop={"iterations": 3})
+    assert (again.restored_iteration, again.counters.iteration) == (2, 3)
 
 
 @pytest.mark.parametrize(

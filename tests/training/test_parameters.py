@@ -1,9 +1,13 @@
 """Names of algorithm parameters, against RLlib's own signatures; no Ray is started."""
 
+from pathlib import Path
+
 import pytest
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 
 from trainyard import algorithms
 from trainyard.errors import InvalidConfiguration
+from trainyard.learners import LEAN_LEARNERS
 from trainyard.parameters import training_parameters
 from trainyard.specification import ALGORITHMS, parse
 
@@ -104,3 +108,55 @@ def test_an_environment_that_does_not_fit_is_refused_before_anything_starts(algo
 def test_values_that_rllib_refuses_name_the_section():
     with pytest.raises(InvalidConfiguration, match=r"spec\.algorithm\.config: RLlib refuses it"):
         algorithms.build_config(specification(config={"grad_clip_by": "nonsense", "grad_clip": 1}))
+
+
+def refused(**algorithm):
+    with pytest.raises(InvalidConfiguration) as error:
+        algorithms.build_config(specification(**algorithm))
+    return str(error.value)
+
+
+@pytest.fixture
+def networks(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+@pytest.mark.usefixtures("networks")
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("no_such_module:Wide", "spec.algorithm.module: 'no_such_module' cannot be imported"),
+        ("networks:ActorCrtic", "did you mean 'ActorCritic'"),
+        ("networks:Encoder", "is no TorchRLModule"),
+        ("networks:Broken", "Broken cannot be made for this environment: RuntimeError: no such layer"),
+    ],
+)
+def test_a_network_that_cannot_be_used_is_refused(module, words):
+    assert words in refused(module=module)
+
+
+@pytest.mark.usefixtures("networks")
+def test_lean_pieces_go_with_a_feed_forward_network_alone():
+    built = {
+        name: algorithms.build_config(specification(module=f"networks:{name}", model={"width": 8}))
+        for name in ("ActorCritic", "Recurrent")
+    }
+    assert built["ActorCritic"].learner_class is LEAN_LEARNERS[PPOTorchLearner]
+    assert built["Recurrent"].learner_class is PPOTorchLearner
+
+
+def test_names_in_model_are_the_networks_own_where_there_is_one():
+    assert algorithms.faults(specification(module="networks:ActorCritic", model={"width": 8})) == []
+    assert algorithms.faults(specification(model={"width": 8})) != []
+
+
+def test_whole_episodes_need_rllibs_network():
+    with pytest.raises(InvalidConfiguration, match=r"spec\.algorithm\.module: is set, but runners of whole episodes"):
+        parse(
+            {
+                "algorithm": {"name": "PPO", "module": "networks:ActorCritic"},
+                "environment": {"name": "CartPole-v1"},
+                "sampling": {"mode": "Asynchronous"},
+                "stop": {"iterations": 1},
+            }
+        )

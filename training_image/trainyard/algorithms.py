@@ -24,7 +24,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.tune.registry import register_env
 
-from trainyard import metrics, parameters, presets, resuming
+from trainyard import metrics, networks, parameters, presets, resuming
 from trainyard.asynchronous.algorithm import ASYNCHRONOUS, POLICY_LAG_MEAN, AsynchronousPPO, AsynchronousPPOConfig
 from trainyard.connectors import make_lean, may_be_lean
 from trainyard.env_runner import EnvRunner
@@ -94,7 +94,9 @@ def faults(specification: Specification) -> list[Fault]:
     if algorithm is None or algorithm.name not in CONFIGS:
         return []
     config = CONFIGS[algorithm.name]()
-    return parameters.config_faults(algorithm.name, config, algorithm.config) + parameters.model_faults(algorithm.model)
+    found = parameters.config_faults(algorithm.name, config, algorithm.config)
+    # A network of the user's own has parameters of its own.
+    return found if algorithm.module else found + parameters.model_faults(algorithm.model)
 
 
 def seed_everything(seed: int) -> None:
@@ -154,13 +156,15 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
             config.asynchronous(**_episode_runners(specification, choice))
         else:
             config.env_runners(**_env_runners(specification, choice))
-        if model:
+        if algorithm.module:
+            config.rl_module(rl_module_spec=networks.spec_of(algorithm.module, algorithm.model))
+        elif model:
             config.rl_module(model_config=model)
         if algorithm.name in ("APPO", "IMPALA"):
             # Without a minimum, train() returns as soon as any runner has answered.
             config.reporting(min_sample_timesteps_per_iteration=config.train_batch_size_per_learner)
         _check_spaces(algorithm.name, choice)
-        if learner.implementation == "Auto":
+        if learner.implementation == "Auto" and _network_may_be_lean(config, choice):
             _choose_learner(config)
             _choose_replay(config, choice)
             if may_be_lean(config, choice.observation_space, choice.action_space):
@@ -212,6 +216,16 @@ def _episode_runners(specification: Specification, choice: EnvironmentChoice) ->
         "max_policy_lag": sampling.max_policy_lag,
         "recording": settings_of(specification) if specification.recording is not None else None,
     }
+
+
+def _network_may_be_lean(config: AlgorithmConfig, choice: EnvironmentChoice) -> bool:
+    """Whether the lean pieces go with a network of the user's own; they do with all of RLlib's."""
+    if config._rl_module_spec is None:
+        return True
+    reason = networks.why_not_lean(config, choice.observation_space, choice.action_space)
+    if reason is not None:
+        logger.warning("RLlib's own implementation trains, not the lean one: %s", reason)
+    return reason is None
 
 
 def _choose_learner(config: AlgorithmConfig) -> None:

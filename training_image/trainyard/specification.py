@@ -65,6 +65,7 @@ class Algorithm(Section):
     name: str
     preset: str | None = None
     config: dict[str, Any] = {}
+    module: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     model: dict[str, Any] = {}
 
 
@@ -337,6 +338,8 @@ def _fault(spec: dict[str, Any], error: Any) -> Fault:
             return Fault(field, f"is {error['input']!r}", f"use {context['expected']}")
         case "string_pattern_mismatch" if field.endswith("function"):
             return Fault(field, f"is {error['input']!r}", "write package.module:function")
+        case "string_pattern_mismatch" if field == "spec.algorithm.module":
+            return Fault(field, f"is {error['input']!r}", "write package.module:Class")
         case "string_pattern_mismatch" if field == "spec.resumeFrom.uri":
             return Fault(
                 field, f"is {error['input']!r}", "write a URI with its scheme, for instance file:///results/run"
@@ -447,6 +450,9 @@ def _algorithm_relations(spec: dict[str, Any]) -> list[Fault]:
     sampling = spec.get("sampling")
     if isinstance(sampling, dict):
         faults += _sampling_relations(name, sampling)
+        if algorithm.get("module") and name == "PPO" and sampling.get("mode") == "Asynchronous":
+            problem = "is set, but runners of whole episodes act with RLlib's own network alone"
+            faults.append(Fault("spec.algorithm.module", problem, "remove it, or spec.sampling.mode"))
     return faults
 
 

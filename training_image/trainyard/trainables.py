@@ -1,12 +1,11 @@
 """A team's own training function, unchanged: Tune's function API, generators that `yield` metrics included."""
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from trainyard import loading
 from trainyard.errors import InvalidConfiguration
-from trainyard.specification import nearest
 
 FIELD = "spec.trainable.function"
 
@@ -19,17 +18,7 @@ def load(path: str) -> Function:
     Raises:
         InvalidConfiguration: there is no such module or name, or it is not a function of one argument.
     """
-    module_name, _, name = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InvalidConfiguration.of(
-            FIELD, f"{module_name} cannot be imported ({error})", "put it into the image, or its folder on PYTHONPATH"
-        ) from error
-    function = getattr(module, name, None)
-    if function is None:
-        functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise InvalidConfiguration.of(FIELD, f"{module_name} has no {name}", nearest(name, functions))
+    function = loading.load(path, FIELD)
     if not callable(function):
         raise InvalidConfiguration.of(FIELD, f"{path} is a {type(function).__name__}", "name a function")
     try:

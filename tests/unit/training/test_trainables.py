@@ -27,7 +27,7 @@ def test_a_function_is_found_by_module_and_name(module):
     ("path", "words"),
     [
         ("no_such_module:train", "cannot be imported"),
-        ("users_module:trian", "did you mean train?"),
+        ("users_module:trian", "did you mean 'train'"),
         ("users_module:number", "is a int; name a function"),
         ("users_module:two", "cannot be called with one argument"),
     ],

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainyard.errors import InvalidConfiguration
+from trainyard.loading import load
 
 if TYPE_CHECKING:
     import gymnasium
@@ -46,7 +46,7 @@ _ALTERNATIVES = {
 
 def resolve(name: str) -> EnvironmentCreator | None:
     """Return the creator of a built-in environment, or None where ``name`` is none of :data:`BUILT_IN`."""
-    return _load(BUILT_IN[name], NAME_FIELD) if name in BUILT_IN else None
+    return load(BUILT_IN[name], NAME_FIELD) if name in BUILT_IN else None
 
 
 def creator(name: str) -> EnvironmentCreator:
@@ -106,9 +106,9 @@ def _wrapper_entry(entry: Any, field: str) -> tuple[str, dict[str, Any]]:
 
 def _wrapper_class(name: str, field: str) -> Callable[..., Any]:
     if name in WRAPPERS:
-        return _load(WRAPPERS[name], field)
+        return load(WRAPPERS[name], field)
     if ":" in name:
-        return _load(name, field)
+        return load(name, field)
     import gymnasium.wrappers
 
     known = [*WRAPPERS, *gymnasium.wrappers.__all__]
@@ -126,30 +126,10 @@ def _parameters(wrapper: Callable[..., Any]) -> str:
     return ", ".join(names) or "no configuration"
 
 
-def _load(path: str, field: str) -> Any:
-    """Import ``package.module:attribute``."""
-    module_name, _, attribute = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InvalidConfiguration.of(
-            field,
-            f"{module_name!r} cannot be imported: {error}",
-            "add it to the image, or to a volume that spec.cluster's pod templates mount and have on PYTHONPATH",
-        ) from error
-    found = getattr(module, attribute, None)
-    if found is None:
-        candidates = [candidate for candidate in dir(module) if callable(getattr(module, candidate))]
-        near = difflib.get_close_matches(attribute, candidates, n=1)
-        remedy = f"did you mean {near[0]!r}" if near else f"name something of {module.__file__}"
-        raise InvalidConfiguration.of(field, f"{module_name!r} has no {attribute!r}", remedy)
-    return found
-
-
 def _creator_of_class(name: str) -> EnvironmentCreator:
     from trainyard.environments.legacy import adapt
 
-    kind = _load(name, NAME_FIELD)
+    kind = load(name, NAME_FIELD)
     parameters = inspect.signature(kind).parameters
     whole = next((parameter for parameter in _WHOLE_CONFIG if parameter in parameters), None)
 

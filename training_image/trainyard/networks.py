@@ -1,0 +1,52 @@
+"""A team's own network: an RLModule class, named in `algorithm.module`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.torch import TorchRLModule
+
+from trainyard.errors import InvalidConfiguration
+from trainyard.loading import load
+
+FIELD = "spec.algorithm.module"
+PUBLIC_PASSES = ("forward_inference", "forward_exploration", "forward_train")
+
+
+def spec_of(path: str, model: dict[str, Any]) -> RLModuleSpec:
+    """The class at `package.module:Class`, which reads `model` as its `model_config`.
+
+    Raises:
+        InvalidConfiguration: there is no such module or name, or it is no TorchRLModule.
+    """
+    found = load(path, FIELD)
+    if not (isinstance(found, type) and issubclass(found, TorchRLModule)):
+        raise InvalidConfiguration.of(
+            FIELD, f"{path} is no TorchRLModule", "name a class derived from RLlib's TorchRLModule"
+        )
+    return RLModuleSpec(module_class=found, model_config=model)
+
+
+def why_not_lean(config: AlgorithmConfig, observations: gym.Space, actions: gym.Space) -> str | None:
+    """Why the lean pieces do not go with the configured network; None when they do. Makes the network once to see.
+
+    Raises:
+        InvalidConfiguration: it cannot be made for these spaces.
+    """
+    spec = config.get_rl_module_spec(spaces={DEFAULT_MODULE_ID: (observations, actions)})
+    try:
+        module = spec.build()
+        stateful = module.is_stateful()
+    except Exception as error:
+        name = spec.module_class.__name__
+        raise InvalidConfiguration.of(
+            FIELD, f"{name} cannot be made for this environment: {type(error).__name__}: {error}", "correct the class"
+        ) from error
+    if stateful:
+        return "the network is recurrent"
+    own = [name for name in PUBLIC_PASSES if getattr(type(module), name) is not getattr(TorchRLModule, name)]
+    return f"the network has a {own[0]} of its own" if own else None
