@@ -59,7 +59,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "acrobot": Preset(
         "PPO",
-        "Acrobot-v1 to a return of -100 in about 60,000 steps",
+        "Acrobot-v1 to a return of -100 in 40,000 steps with three of five seeds",
         {
             **_PPO,
             "lr": 0.001,
