@@ -79,6 +79,8 @@ def run(started: Started) -> dict[str, Any]:
     view = _View(started, table)
     try:
         with _recorded(started, table), view:
+            # Nothing is left to import when the last trial ends; the driver only waits until then.
+            view.when_running = report.import_ahead
             _run_trials(started, found, table, view)
     except KeyboardInterrupt:
         # What has run has its results.
@@ -265,6 +267,7 @@ class _View:
         self._live: Live | None = None
         self._drawn = 0.0
         self._printed: set[str] = set()
+        self.when_running: Callable[[], None] | None = None
 
     def __enter__(self) -> _View:
         if self._started.console.is_terminal:
@@ -285,6 +288,9 @@ class _View:
         search = self._started.specification.search
         progress.update(progress=self._progress(section), metrics=self._metrics(), trials=section if search else None)
         progress.publish(now=changed_state)
+        if section["running"] and self.when_running is not None:
+            self.when_running()
+            self.when_running = None
         self._draw(changed_state)
 
     def _progress(self, section: dict[str, Any]) -> dict[str, Any]:

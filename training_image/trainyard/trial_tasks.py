@@ -7,22 +7,17 @@ Ray gives a finished trial's process to the next one by itself.
 from __future__ import annotations
 
 import inspect
-import socket
 import sys
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from trainyard.errors import described
-from trainyard.metrics import finite
 from trainyard.specification import Specification, Stop, TrialResources
-from trainyard.stopping import Counters, stop_reason
-from trainyard.trainables import Function, as_metrics, load
+from trainyard.trainables import Function
+from trainyard.trial_player import STARTED, play
 from trainyard.trials import TrialTable
 
-STARTED = "started"
-RESULT = "result"
 # Modules whose presence says that the function may want a Tune session (tune.report, tune.get_checkpoint, ...).
 _TUNE_MODULES = ("ray.tune", "ray.train")
 
@@ -56,7 +51,9 @@ def run_trials(
             index, specification = waiting.popleft()
             trainable = specification.trainable
             assert trainable is not None
-            running[start.remote(trainable.function, trainable.config, specification.stop)] = index
+            # An empty one is not sent: to read it a process imports the whole specification.
+            stop = specification.stop if specification.stop != Stop() else None
+            running[start.remote(trainable.function, trainable.config, stop)] = index
         ready, _ = ray.wait(list(running), num_returns=1)
         for stream in ready:
             if _take(ray, stream, running[stream], table, refresh):
@@ -81,16 +78,3 @@ def _take(ray: Any, stream: Any, index: int, table: TrialTable, refresh: Callabl
         table.report(index, value)
     refresh(changed_state=kind == STARTED)
     return False
-
-
-def play(function: str, config: dict[str, Any], stop: Stop) -> Iterator[tuple[str, Any]]:
-    """Where it runs, then every result; ends early when a result meets `stop`."""
-    yield STARTED, socket.gethostname()
-    started = time.monotonic()
-    generator = load(function)(config)
-    for iteration, output in enumerate(generator, start=1):
-        result = as_metrics(output)
-        yield RESULT, result
-        if stop_reason(stop, Counters(iteration=iteration, seconds=time.monotonic() - started), finite(result)):
-            generator.close()
-            return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +32,16 @@ def build(path: Path) -> Path:
     text = page.render(run, pictures)
     (path / PAGE_FILE).write_text(text)
     return path / PAGE_FILE
+
+
+def import_ahead() -> None:
+    """Import what `build` needs, beside what goes on; an error shows when the report is made."""
+
+    def importing() -> None:
+        with suppress(ImportError):
+            importlib.import_module("trainyard.reports.page")
+
+    threading.Thread(target=importing, name="import-report", daemon=True).start()
 
 
 def tell_failure(started: Started, error: Exception) -> None:
