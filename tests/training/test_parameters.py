@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
+import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 
 from trainyard import algorithms
@@ -160,3 +162,13 @@ def test_whole_episodes_need_rllibs_network():
                 "stop": {"iterations": 1},
             }
         )
+
+
+def test_sac_plays_squashed_actions_when_it_does_not_explore():
+    """RLlib's greedy action is the mean before it is squashed (ray-project/ray#51544)."""
+    built = algorithms.build_config(specification("SAC", "Pendulum-v1"))
+    space = gym.make("Pendulum-v1")
+    module = built.get_rl_module_spec(spaces={"default_policy": (space.observation_space, space.action_space)}).build()
+    inputs = torch.tensor([[2.0, 0.0], [-0.5, 0.0]])
+    greedy = module.get_inference_action_dist_cls().from_logits(inputs).to_deterministic().sample()
+    torch.testing.assert_close(greedy, torch.tanh(inputs[:, :1]))

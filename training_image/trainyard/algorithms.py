@@ -22,6 +22,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import register_env
 
 from trainyard import metrics, networks, parameters, presets, resuming
@@ -158,13 +159,18 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
             config.env_runners(**_env_runners(specification, choice))
         if algorithm.module:
             config.rl_module(rl_module_spec=networks.spec_of(algorithm.module, algorithm.model))
+        elif algorithm.name == "SAC":
+            config.rl_module(model_config=model, rl_module_spec=RLModuleSpec(catalog_class=networks.GreedySACCatalog))
         elif model:
             config.rl_module(model_config=model)
         if algorithm.name in ("APPO", "IMPALA"):
             # Without a minimum, train() returns as soon as any runner has answered.
             config.reporting(min_sample_timesteps_per_iteration=config.train_batch_size_per_learner)
         _check_spaces(algorithm.name, choice)
-        if learner.implementation == "Auto" and _network_may_be_lean(config, choice):
+        own = networks.why_not_lean(config, choice.observation_space, choice.action_space) if algorithm.module else None
+        if own is not None:
+            logger.warning("RLlib's own implementation trains, not the lean one: %s", own)
+        elif learner.implementation == "Auto":
             _choose_learner(config)
             _choose_replay(config, choice)
             if may_be_lean(config, choice.observation_space, choice.action_space):
@@ -216,16 +222,6 @@ def _episode_runners(specification: Specification, choice: EnvironmentChoice) ->
         "max_policy_lag": sampling.max_policy_lag,
         "recording": settings_of(specification) if specification.recording is not None else None,
     }
-
-
-def _network_may_be_lean(config: AlgorithmConfig, choice: EnvironmentChoice) -> bool:
-    """Whether the lean pieces go with a network of the user's own; they do with all of RLlib's."""
-    if config._rl_module_spec is None:
-        return True
-    reason = networks.why_not_lean(config, choice.observation_space, choice.action_space)
-    if reason is not None:
-        logger.warning("RLlib's own implementation trains, not the lean one: %s", reason)
-    return reason is None
 
 
 def _choose_learner(config: AlgorithmConfig) -> None:

@@ -1,12 +1,17 @@
-"""A team's own network: an RLModule class, named in `algorithm.module`."""
+"""Networks that are not RLlib's own: a team's, named in `algorithm.module`, and SAC's greedy actions."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import gymnasium as gym
+import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.sac.sac_catalog import SACCatalog
+from ray.rllib.algorithms.sac.torch.default_sac_torch_rl_module import DefaultSACTorchRLModule
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.distribution.distribution import Distribution
+from ray.rllib.core.distribution.torch.torch_distribution import TorchDeterministic, TorchSquashedGaussian
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
@@ -15,6 +20,21 @@ from trainyard.loading import load
 
 FIELD = "spec.algorithm.module"
 PUBLIC_PASSES = ("forward_inference", "forward_exploration", "forward_train")
+
+
+class SquashedGaussian(TorchSquashedGaussian):
+    """RLlib's, whose deterministic form leaves out the squashing: it answers with a mean that is no action."""
+
+    def to_deterministic(self) -> Distribution:
+        return TorchDeterministic(loc=self.low + (torch.tanh(self.loc) + 1) / 2 * (self.high - self.low))
+
+
+class GreedySACCatalog(SACCatalog):
+    """RLlib's catalog with that distribution for continuous actions."""
+
+    def get_action_dist_cls(self, framework: str) -> type[Distribution]:
+        stock = super().get_action_dist_cls(framework)
+        return SquashedGaussian if stock is TorchSquashedGaussian else stock
 
 
 def spec_of(path: str, model: dict[str, Any]) -> RLModuleSpec:
@@ -28,7 +48,8 @@ def spec_of(path: str, model: dict[str, Any]) -> RLModuleSpec:
         raise InvalidConfiguration.of(
             FIELD, f"{path} is no TorchRLModule", "name a class derived from RLlib's TorchRLModule"
         )
-    return RLModuleSpec(module_class=found, model_config=model)
+    catalog = GreedySACCatalog if issubclass(found, DefaultSACTorchRLModule) else None
+    return RLModuleSpec(module_class=found, model_config=model, catalog_class=catalog)
 
 
 def why_not_lean(config: AlgorithmConfig, observations: gym.Space, actions: gym.Space) -> str | None:
