@@ -99,7 +99,7 @@ def test_a_trial_ends_at_a_stop_criterion(tmp_path):
 
 
 def test_a_function_that_does_not_exist_is_refused_before_any_trial(tmp_path):
-    with pytest.raises(InvalidConfiguration, match="did you mean generator"):
+    with pytest.raises(InvalidConfiguration, match="did you mean 'generator'"):
         run(tmp_path, grid("generatr", [1, 2]))
 
 
