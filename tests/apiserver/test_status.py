@@ -14,6 +14,7 @@ from kubernetes.client.exceptions import ApiException
 from dev.cluster.errors import CommandFailed
 from tests.apiserver.conftest import ROOT
 from tests.apiserver.runs import Runs
+from tests.unit.operator.builders import ANALYSIS
 from trainyard_operator.status_form import read_status, write_status
 
 SPEC = {"trainable": {"function": "a:b"}}
@@ -93,24 +94,7 @@ FULL: dict[str, Any] = {
         "latest": {"uri": "file:///a/10", "iteration": 10, "time": TIME},
         "best": {"uri": "file:///a/best", "iteration": 7, "time": TIME},
     },
-    "analysis": {
-        "convergence": {
-            "trend": "Improving",
-            "points": 30,
-            "slope": 0.5,
-            "slopeStandardError": 0.01,
-            "lateGain": 0.2,
-            "diminishingReturns": 0.9,
-        },
-        "overfitting": {
-            "verdict": "No",
-            "bestIteration": 7,
-            "fall": 0.1,
-            "trainChange": 0.2,
-            "validationSlope": 0.01,
-        },
-        "generalisation": {"metric": "sharpe", "validationGap": 0.3, "testGap": -0.1},
-    },
+    "analysis": ANALYSIS,
     "failure": {
         "kind": "User",
         "reason": "InvalidConfiguration",

@@ -17,6 +17,25 @@ UID = "0c6f2b6e-5f0e-4a5e-9c7d-3d1f0a9b8c7d"
 KEY = Key("team", "cartpole")
 SETTINGS = Settings(namespace="system", key=b"0123456789abcdef", training=TrainingDefaults("example/training:1"))
 CONTEXT = Context(NOW, SETTINGS)
+ANALYSIS = {
+    "convergence": {
+        "trend": "Improving",
+        "points": 30,
+        "slope": 0.5,
+        "slopeStandardError": 0.01,
+        "lateGain": 0.2,
+        "diminishingReturns": 0.9,
+    },
+    "overfitting": {
+        "verdict": "No",
+        "bestIteration": 7,
+        "fall": 0.1,
+        "trainChange": 0.2,
+        "validationSlope": 0.01,
+    },
+    "generalisation": {"metric": "sharpe", "validationGap": 0.3, "testGap": -0.1},
+}
+"""Verdicts with every number, in the form of a progress line and of a status."""
 PPO: dict[str, Any] = {"algorithm": {"name": "PPO"}, "environment": {"name": "CartPole-v1"}, "stop": {"iterations": 10}}
 NAME = names.cluster_name(KEY.name, UID, 1)
 JOB = names.job_id(UID, 1, 1)

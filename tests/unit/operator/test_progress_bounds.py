@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.unit.operator.builders import CONTEXT, JOB, NOW, SETTINGS, alive, job, running
+from tests.unit.operator.builders import ANALYSIS, CONTEXT, JOB, NOW, SETTINGS, alive, job, running
 from trainyard_operator.decide import decide
 from trainyard_operator.model import JobState, KeepResults, Observed
 from trainyard_operator.policies.progress import MAX_CONDITIONS
@@ -87,24 +87,7 @@ LINE = {
     "trials": {"total": 2, "pending": 0, "running": 0, "succeeded": 1, "failed": 1, "items": [TRIAL], "best": BEST},
     "best": BEST,
     "checkpoint": {"latest": POINT, "best": POINT},
-    "analysis": {
-        "convergence": {
-            "trend": "Improving",
-            "points": 30,
-            "slope": 0.5,
-            "slopeStandardError": 0.01,
-            "lateGain": 0.2,
-            "diminishingReturns": 0.9,
-        },
-        "overfitting": {
-            "verdict": "No",
-            "bestIteration": 7,
-            "fall": 0.1,
-            "trainChange": 0.2,
-            "validationSlope": 0.01,
-        },
-        "generalisation": {"metric": "sharpe", "validationGap": 0.3, "testGap": -0.1},
-    },
+    "analysis": ANALYSIS,
     "conditions": [{"type": "CheckpointsNotKept", "status": "True", "reason": "NoStorage", "message": "m"}],
     "failure": {"kind": "Run", "reason": "ValueError", "message": "no", "field": "spec.seed"},
     "summary": {"return": 195.0, "note": "x", "none": None},
