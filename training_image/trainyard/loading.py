@@ -16,6 +16,8 @@ def load(path: str, field: str) -> Any:
         InvalidConfiguration: there is no such module or attribute; `field` is the place to correct.
     """
     module_name, _, attribute = path.partition(":")
+    if not (module_name and attribute):
+        raise InvalidConfiguration.of(field, f"is {path!r}", "write package.module:name")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

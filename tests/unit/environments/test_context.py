@@ -71,7 +71,8 @@ class TestWrapper:
     @pytest.mark.parametrize(
         "config",
         [{}, {"kind": "order", "size": 2}, {"kind": "choice"}, {"kind": "choice", "values": [[3.0]]},
-         {"size": 2, "fixed": [1.0]}, {"size": 2, "reward": "no.module:f"}],
+         {"size": 2, "fixed": [1.0]}, {"size": 2, "reward": "no.module:f"},
+         {"size": 2, "reward": "json"}, {"size": 2, "reward": ":f"}],
     )  # fmt: skip
     def test_a_wrong_configuration_is_refused(self, config):
         with pytest.raises(InvalidConfiguration, match=r"spec\.environment\.wrappers\.context"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from trainyard.errors import InvalidConfiguration
+from trainyard.loading import load
 
 _FIELD = "spec.environment.wrappers.context"
 KINDS = ("permutation", "uniform", "choice")
@@ -67,7 +67,7 @@ class ContextWrapper(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
         self._values = _value_table(values) if kind == "choice" else None
         self._size = self._values.shape[1] if self._values is not None else _checked_size(size)
         self._fixed = None if fixed is None else _fixed_context(fixed, self._size)
-        self._reward = _function(reward) if isinstance(reward, str) else reward
+        self._reward = load(reward, f"{_FIELD}.reward") if isinstance(reward, str) else reward
         self._random = np.random.default_rng()
         self._context = np.zeros(self._size, dtype=np.float32)
         inner = spaces.flatten_space(env.observation_space)
@@ -136,14 +136,3 @@ def _fixed_context(fixed: Sequence[float], size: int) -> np.ndarray:
     if vector.shape != (size,):
         raise InvalidConfiguration.of(f"{_FIELD}.fixed", f"has shape {vector.shape}", f"give {size} numbers")
     return vector
-
-
-def _function(path: str) -> ContextReward:
-    module, _, name = path.partition(":")
-    try:
-        found: ContextReward = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidConfiguration.of(
-            f"{_FIELD}.reward", f"{path!r} cannot be imported: {error}", "write package.module:function"
-        ) from error
-    return found
