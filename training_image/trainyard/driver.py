@@ -41,10 +41,11 @@ def train(run: Run, callbacks: Sequence[Callback] = ()) -> Outcome:
         Whatever ended it early, after the callbacks' `on_run_end` (the outcome they get carries the error).
     """
     started = time.monotonic()
+    # First, so that it knows of an iteration in which another callback ends the process.
+    callbacks = [Reached(), *callbacks]
     if run.specification.early_stopping is not None:
         callbacks = [*callbacks, EarlyStopper(run.specification.early_stopping)]
-    # First, so that it knows of an iteration in which another callback ends the process.
-    loop = _Loop(run, [Reached(), *callbacks])
+    loop = _Loop(run, callbacks)
     outcome = Outcome("interrupted", 0.0)
     try:
         loop.build()

@@ -34,15 +34,19 @@ class Reached(Callback):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._uploaded = -float("inf")
+        self._started = False
 
     def on_run_start(self, run: Run) -> None:
+        self._started = True
         self._keep(run, now=True)
 
     def on_iteration(self, run: Run, iteration: Iteration) -> None:
         self._keep(run, now=False)
 
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
-        self._keep(run, now=True)
+        # An attempt that failed before it restored anything knows nothing; the number is still that of the one before.
+        if self._started:
+            self._keep(run, now=True)
 
     def _keep(self, run: Run, *, now: bool) -> None:
         storage = run.storage

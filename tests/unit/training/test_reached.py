@@ -72,6 +72,12 @@ def test_an_object_store_is_written_every_five_seconds_and_at_the_end(tmp_path):
     assert reached(bucket(tmp_path)) == 3
 
 
+def test_an_attempt_that_ends_before_it_restored_anything_leaves_the_number(tmp_path):
+    iterate(Reached(), run_at(at_directory(tmp_path)), 7)
+    Reached().on_run_end(run_at(at_directory(tmp_path)), Outcome("InvalidConfiguration", 1.0))
+    assert reached(at_directory(tmp_path)) == 7
+
+
 def test_a_storage_that_fails_for_a_moment_does_not_end_the_run(tmp_path, caplog):
     run, kept = run_at(at_directory(tmp_path)), Reached()
     (tmp_path / FILE).mkdir()
