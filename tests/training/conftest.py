@@ -42,9 +42,11 @@ def _start_nodes(tries: int = 3):
 
 @pytest.fixture(scope="session")
 def ray_session(ray_nodes):
-    """This process, connected to that Ray."""
+    """This process, connected to that Ray, with one torch thread as a driver of one CPU has."""
     import ray
+    import torch
 
+    torch.set_num_threads(1)
     ray.init(address=ray_nodes.address, logging_level="ERROR", log_to_driver=False)
     yield ray
     ray.shutdown()

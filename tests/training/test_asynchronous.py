@@ -32,6 +32,7 @@ from trainyard.asynchronous.export import (
 from trainyard.asynchronous.policy import Layer, NumpyPolicy, PolicyWeights
 from trainyard.driver import train
 from trainyard.learners import LEAN_LEARNERS
+from trainyard.presets import PRESETS
 from trainyard.recording.callback import Recording
 from trainyard.recording.database import open_database
 from trainyard.run import Identity, Run
@@ -224,9 +225,7 @@ class TestCollector:
 def asynchronous_ppo(**settings) -> AsynchronousPPOConfig:
     config = AsynchronousPPOConfig().environment("CartPole-v1").debugging(seed=1)
     config.rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[32, 32]))
-    config.training(
-        lr=0.003, num_epochs=6, minibatch_size=128, lambda_=0.95, use_kl_loss=False, vf_clip_param=float("inf")
-    )
+    config.training(**PRESETS["cartpole"].config | {"lr": 0.001, "minibatch_size": 128})
     config.training(learner_class=LEAN_LEARNERS[config.get_default_learner_class()])
     defaults = {"episode_runners": 2, "episodes_per_update": 10, "num_cpus_per_episode_runner": 0.5}
     return config.asynchronous(**{**defaults, **settings})
@@ -286,7 +285,7 @@ class TestAlgorithm:
         np.testing.assert_allclose(own["value_targets"].numpy(), expected["value_targets"], rtol=1e-3, atol=1e-3)
 
     def test_it_learns_and_reports_lag_memory_and_every_episode(self, build):
-        algorithm = build(envs_per_episode_runner=2)
+        algorithm = build(envs_per_episode_runner=2, episodes_per_update=20)
         counted, best = 0, 0.0
         for _ in range(200):
             result = algorithm.train()
