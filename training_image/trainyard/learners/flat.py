@@ -42,7 +42,7 @@ def marking_last(items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:
     yield current, True
 
 
-class _UnloggedMetrics:
+class UnloggedMetrics:
     """Stands in for the MetricsLogger while all but the last minibatch of an update are trained on."""
 
     def log_value(self, *args: Any, **kwargs: Any) -> None:
@@ -150,7 +150,7 @@ class FlatUpdate(TorchLearner):
         }
         stream = minibatches(columns, minibatch_size=minibatch_size, num_epochs=num_epochs, shuffle=shuffle)
         postprocess = self._gradients_need_postprocessing()
-        logger, silent = self.metrics, _UnloggedMetrics()
+        logger, silent = self.metrics, UnloggedMetrics()
         rows = dict.fromkeys(columns, 0)
         losses: dict[str, Any] = {}
         count = 0

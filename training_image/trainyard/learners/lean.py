@@ -14,11 +14,12 @@ from ray.rllib.core.learner.learner import Learner
 
 from trainyard.learners.flat import FlatUpdate
 from trainyard.learners.fused import FusedOptimizer, PlainBackward
+from trainyard.learners.ppo_loss import WrittenOutPPOLoss
 from trainyard.learners.replay import ReplayUpdate
 
 
-class LeanPPOTorchLearner(FlatUpdate, FusedOptimizer, PlainBackward, PPOTorchLearner):
-    """PPO: flat minibatches, fused Adam, metrics once per update."""
+class LeanPPOTorchLearner(FlatUpdate, FusedOptimizer, PlainBackward, WrittenOutPPOLoss):
+    """PPO: flat minibatches, fused Adam, the loss's gradient written out, metrics once per update."""
 
 
 class LeanDQNTorchLearner(ReplayUpdate, FusedOptimizer, PlainBackward, DQNTorchLearner):
