@@ -267,6 +267,7 @@ class _View:
         self._live: Live | None = None
         self._drawn = 0.0
         self._printed: set[str] = set()
+        self._at_once = sizing.concurrent_trials(started.specification)
         self.when_running: Callable[[], None] | None = None
 
     def __enter__(self) -> _View:
@@ -288,7 +289,8 @@ class _View:
         search = self._started.specification.search
         progress.update(progress=self._progress(section), metrics=self._metrics(), trials=section if search else None)
         progress.publish(now=changed_state)
-        if section["running"] and self.when_running is not None:
+        # Not with the first trial: the processes of the others are still starting.
+        if self.when_running is not None and section["total"] - section["pending"] >= self._at_once:
             self.when_running()
             self.when_running = None
         self._draw(changed_state)

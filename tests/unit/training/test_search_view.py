@@ -1,4 +1,4 @@
-"""What a search does once its first trial runs."""
+"""What a search does once as many trials run as may."""
 
 from rich.console import Console
 
@@ -11,13 +11,13 @@ from trainyard.specification import parse
 from trainyard.trials import TrialTable
 
 
-def test_it_uses_the_time_that_the_trials_take_once_and_not_before_one_runs(tmp_path):
-    point = {"trainable.config.lr": 0.1}
+def test_it_uses_the_time_that_the_trials_take_once_and_not_before_all_processes_have_started(tmp_path):
+    points = [{"trainable.config.lr": rate} for rate in (0.1, 0.2, 0.3)]
     spec = {
         "trainable": {"function": "trainyard.examples.tune_grid:train"},
         "search": {
-            "parameters": [{"path": "trainable.config.lr", "grid": [0.1]}],
-            "maxConcurrentTrials": 1,
+            "parameters": [{"path": "trainable.config.lr", "grid": [0.1, 0.2, 0.3]}],
+            "maxConcurrentTrials": 2,
             "metric": "reward",
             "mode": "max",
         },
@@ -25,12 +25,16 @@ def test_it_uses_the_time_that_the_trials_take_once_and_not_before_one_runs(tmp_
     progress = Progress(ProgressFile(tmp_path / "progress.jsonl", "test"), interval=0.0)
     place = storage.at_directory(tmp_path / "run")
     started = Started(Identity("grid"), parse(spec), {"spec": spec}, place, progress, Console(quiet=True))
-    table, calls = TrialTable([point], "reward", "max", "Last"), []
+    table, calls = TrialTable(points, "reward", "max", "Last"), []
     view = _View(started, table)
     view.when_running = lambda: calls.append("report")
     with view:
         assert calls == []
         table.start(0)
+        view.refresh(changed_state=True)
+        assert calls == []
+        table.finish(0)
+        table.start(1)
         view.refresh(changed_state=True)
         view.refresh(changed_state=True)
         assert calls == ["report"]
