@@ -107,6 +107,13 @@ def test_an_environment_that_does_not_fit_is_refused_before_anything_starts(algo
     assert words.lower() in str(error.value).lower()
 
 
+@pytest.mark.parametrize("section", ["evaluation", "test"])
+def test_the_environment_of_an_evaluation_is_refused_before_anything_starts(section):
+    spec = {"algorithm": {"name": "PPO"}, "environment": {"name": "restore-order"}, "stop": {"iterations": 1}}
+    with pytest.raises(InvalidConfiguration, match=rf"spec\.{section}\.environmentConfig\.hosst: is not known"):
+        algorithms.build_config(parse(spec | {section: {"environmentConfig": {"hosst": 5}}}))
+
+
 def test_values_that_rllib_refuses_name_the_section():
     with pytest.raises(InvalidConfiguration, match=r"spec\.algorithm\.config: RLlib refuses it"):
         algorithms.build_config(specification(config={"grad_clip_by": "nonsense", "grad_clip": 1}))

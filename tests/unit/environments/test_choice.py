@@ -5,13 +5,22 @@ import sys
 import gymnasium
 import pytest
 
-from trainyard.environment_names import SYNC, VECTOR_ENTRY_POINT, choose
+from trainyard.environment_names import SYNC, VECTOR_ENTRY_POINT, check_overlay, choose
 from trainyard.errors import InvalidConfiguration
 
 
 class FailingEnv(gymnasium.Env):
     def __init__(self):
         raise RuntimeError("the licence server does not answer")
+
+
+class LicensedEnv(gymnasium.Env):
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, licence="any", bound=1.0):
+        if licence == "none":
+            raise RuntimeError("'none' is no licence")
+        self.observation_space = gymnasium.spaces.Box(-bound, bound, (2,))
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +59,39 @@ def test_an_environment_that_cannot_be_made_shows_where_it_failed():
     assert "the licence server does not answer" in str(error.value)
     assert "in __init__" in str(error.value)
     assert error.value.field == "spec.environment.config"
+
+
+KO = {"asset": "KO", "start": "2000-01-01", "end": "2017-12-31"}
+FIELD = "spec.test.environmentConfig"
+
+
+@pytest.mark.parametrize(
+    ("overlay", "field", "words"),
+    [
+        ({"start": "2020-01-01", "end": "2024-12-31"}, f"{FIELD}.end", "covers 1990-01-02 to 2022-12-28"),
+        ({"end": "1999-12-31"}, f"{FIELD}.end", "1999-12-31 is before start 2000-01-01"),
+        ({"begin": "2018-01-01"}, f"{FIELD}.begin", "is not known"),
+        ({"asset": "KOO"}, f"{FIELD}.asset", "did you mean 'KO'"),
+        ({"window": 20}, FIELD, "its observations are Box"),
+        ({"allow_short": False}, FIELD, "its actions are Discrete(2), and those of training Discrete(3)"),
+    ],
+)
+def test_the_environment_of_an_evaluation_is_made_once_and_its_faults_name_its_own_keys(overlay, field, words):
+    with pytest.raises(InvalidConfiguration) as error:
+        check_overlay(choose("trading", KO), KO, overlay, FIELD)
+    assert error.value.field == field
+    assert words in str(error.value)
+
+
+def test_an_evaluation_on_other_dates_is_taken():
+    check_overlay(choose("trading", KO), KO, {"start": "2018-01-01", "end": "2019-12-31", "episode_length": 0}, FIELD)
+
+
+def test_an_evaluation_that_cannot_be_made_shows_where_it_failed():
+    with pytest.raises(InvalidConfiguration, match="is no licence") as error:
+        check_overlay(choose("its_choices:LicensedEnv", {}), {}, {"licence": "none"}, FIELD)
+    assert error.value.field == FIELD
+
+
+def test_the_bounds_of_observations_may_differ():
+    check_overlay(choose("its_choices:LicensedEnv", {}), {}, {"bound": 2.0}, FIELD)

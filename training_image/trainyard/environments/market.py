@@ -85,10 +85,11 @@ class Market:
         last: last row of the range, where the last action's outcome is valued.
     """
 
-    def __init__(self, options: MarketOptions, assets: Sequence[str] | None) -> None:
+    def __init__(self, options: MarketOptions, assets: Sequence[str] | None, key: str = "assets") -> None:
+        """Take these assets of the data (None: all); ``key`` of the configuration names them."""
         table = load_prices(options.data)
         if assets is not None:
-            table = table.select(assets)
+            table = table.select(assets, f"{PREFIX}.{key}")
         self.table: PriceTable = table
         self.assets = table.assets
         self.close = table.close

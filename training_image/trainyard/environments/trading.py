@@ -54,7 +54,7 @@ class TradingSimulation(Simulation):
     """Accounts that hold cash and units of one asset."""
 
     def __init__(self, options: TradingOptions, count: int = 1) -> None:
-        market = Market(options, None if options.asset is None else [options.asset])
+        market = Market(options, None if options.asset is None else [options.asset], key="asset")
         if len(market.assets) != 1:
             raise InvalidConfiguration.of(
                 f"{PREFIX}.asset",
