@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from trainyard import presets
 from trainyard.errors import Fault, InvalidConfiguration
+from trainyard.metrics import TEST, VALIDATION
 from trainyard.quantities import Bytes, Seconds
 
 ALGORITHMS = ("PPO", "DQN", "APPO", "IMPALA", "SAC")
@@ -395,6 +396,8 @@ def _relations(spec: dict[str, Any]) -> list[Fault]:
     if spec.get("search") and resume is not None:
         faults.append(Fault("spec.resumeFrom", "does not work under search", "remove it: every trial starts anew"))
     faults += _stop_relations(spec)
+    if "algorithm" in workloads:
+        faults += _metric_relations(spec)
     faults += _search_relations(spec)
     faults += _cluster_relations(spec)
     storage = spec.get("storage")
@@ -490,6 +493,29 @@ def _stop_relations(spec: dict[str, Any]) -> list[Fault]:
         if (metric := str(rule.get("metric"))) in seen:
             faults.append(Fault(f"{field}.metric", f"{metric!r} is given twice", "keep one"))
         seen.add(metric)
+    return faults
+
+
+def _metric_relations(spec: dict[str, Any]) -> list[Fault]:
+    """Metrics of an algorithm run that nothing measures, at least not in time: they would be waited for in silence."""
+    stopping, search, stop = spec.get("earlyStopping"), spec.get("search"), spec.get("stop")
+    while_training = {"spec.earlyStopping.metric": stopping.get("metric")} if isinstance(stopping, dict) else {}
+    bounds = stop.get("metrics") if isinstance(stop, dict) else None
+    for index, bound in enumerate(bounds if isinstance(bounds, list) else []):
+        if isinstance(bound, dict):
+            while_training[f"spec.stop.metrics[{index}].metric"] = bound.get("metric")
+    at_the_end = {"spec.search.metric": search.get("metric")} if isinstance(search, dict) else {}
+    faults = []
+    for field, metric in (while_training | at_the_end).items():
+        if str(metric).startswith(VALIDATION) and spec.get("evaluation") is None:
+            remedy = "add it, for instance evaluation: {episodes: 10}, or use a metric of training"
+            faults.append(Fault(field, f"is {metric!r}, which only spec.evaluation measures", remedy))
+        if str(metric).startswith(TEST) and field in while_training:
+            remedy = "use a metric of training or validation"
+            faults.append(Fault(field, f"is {metric!r}, which is measured only when training has ended", remedy))
+        elif str(metric).startswith(TEST) and spec.get("test") is None:
+            remedy = "add it, for instance test: {episodes: 10}"
+            faults.append(Fault(field, f"is {metric!r}, which only spec.test measures", remedy))
     return faults
 
 

@@ -166,6 +166,26 @@ def test_quantities_and_durations_are_those_of_kubernetes():
             "end the trials with stop",
             id="early stopping under a search",
         ),
+        pytest.param(
+            ppo(earlyStopping={"metric": "validation/sharpe", "mode": "max", "patience": 1}),
+            "spec.earlyStopping.metric",
+            "add it, for instance evaluation: {episodes: 10}",
+            id="a metric of no evaluation",
+        ),
+        pytest.param(
+            ppo(test={}, stop={"metrics": [{"metric": "test/sharpe", "atLeast": 1}]}),
+            "spec.stop.metrics[0].metric",
+            "use a metric of training or validation",
+            id="a metric of the end",
+        ),
+        pytest.param(
+            ppo(
+                search={"parameters": [{"path": "algorithm.config.lr", "grid": [1]}], "metric": "test/x", "mode": "max"}
+            ),
+            "spec.search.metric",
+            "add it, for instance test: {episodes: 10}",
+            id="a metric of no test",
+        ),
     ],
 )
 def test_a_fault_names_its_field_and_what_to_do(spec, field, words):
