@@ -259,6 +259,12 @@ def test_a_folder_from_before_run_json_is_read_as_far_as_it_goes(tmp_path: Path)
     assert page.sections == ["learning", "throughput", "reproducing"]
 
 
+def test_a_verdict_of_another_version_is_told_without_its_numbers(tmp_path: Path) -> None:
+    found = {"convergence/trend": "Converged", "overfitting/verdict": "No", "overfitting/best_x": 2.0}
+    page = page_of(training_run(tmp_path, [iteration(1), iteration(2)], findings=found))
+    assert "Overfitting No." in page.text
+
+
 def test_pictures_of_an_earlier_report_do_not_stay(tmp_path: Path) -> None:
     folder = training_run(tmp_path, [iteration(1)])
     (folder / "report").mkdir()

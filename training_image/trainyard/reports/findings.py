@@ -68,6 +68,8 @@ def overfitting_words(found: Findings) -> str:
     verdict = found.get("overfitting/verdict")
     if verdict is None or verdict == Overfitting.UNKNOWN:
         return f"Cannot be judged: fewer than {FEWEST_POINTS} evaluations have a value."
+    if not {f"overfitting/{name}" for name in ("best_iteration", "fall", "train_change")} <= set(found):
+        return f"{verdict}."  # the folder is of another version of Trainyard
     best, fall = int(found["overfitting/best_iteration"]), words.percent(found["overfitting/fall"])
     train = found["overfitting/train_change"]
     since = f"training has {'gained' if train >= 0 else 'lost'} {words.percent(abs(train))} of its range since"
