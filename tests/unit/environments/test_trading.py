@@ -241,6 +241,20 @@ class TestConfiguration:
             TradingEnv(**{"asset": "KO"} | config)
         assert all(word in str(error.value) for word in words), str(error.value)
 
+    def test_a_file_of_the_users_is_divided_by_dates_into_training_and_validation(self, price_file, random_walk):
+        data = price_file({"ACME": random_walk(1043)})  # 2020-01-01 to 2023-12-29, the last business day
+        days = []
+        for start, end in (("2020-01-01", "2023-01-31"), ("2023-02-01", "2023-12-31")):
+            env = TradingEnv(data=data, start=start, end=end)
+            _, info = env.reset(seed=0)
+            days.append(info["date"])
+            ended = False
+            while not ended:
+                _, _, _, ended, info = env.step(0)
+            days.append(info["date"])
+        # An observation looks back 69 rows, which training has not at the start of the data and validation has.
+        assert days == ["2020-04-07", "2023-01-31", "2023-02-01", "2023-12-29"]
+
     def test_the_range_of_the_samples_reaches_the_last_day_of_the_data(self):
         env = TradingEnv(asset="KO", start="2020-01-01", end="2022-12-31")
         _, info = env.reset(seed=0)
