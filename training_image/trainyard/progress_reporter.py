@@ -1,5 +1,6 @@
 """The callback that turns an algorithm run into snapshots on the progress channel."""
 
+import logging
 import math
 import re
 import time
@@ -15,8 +16,14 @@ from trainyard.progress import Progress
 from trainyard.run import Outcome, Run
 from trainyard.stopping import fraction_done
 
+logger = logging.getLogger(__name__)
+
 # Recent iterations alone: episodes of a policy that learns get longer or shorter.
 ITERATIONS_OF_THE_ESTIMATE = 10
+# Evaluations (or iterations) without a value of the metric that chooses the best, after which people are told. The
+# first ones may have none for good reasons: no episode has finished, or an account has never moved.
+CHANCES = 3
+MISSING = "SelectionMetricMissing"
 
 
 class ProgressReporter(Callback):
@@ -29,6 +36,8 @@ class ProgressReporter(Callback):
         self._ended_well = False
         self._checkpoints: dict[str, Any] = {}
         self._episodes: deque[int] = deque(maxlen=ITERATIONS_OF_THE_ESTIMATE)
+        self._chances = 0
+        self._told_missing = False
 
     def on_run_start(self, run: Run) -> None:
         self._started = time.monotonic()
@@ -42,9 +51,13 @@ class ProgressReporter(Callback):
 
     def on_iteration(self, run: Run, iteration: Iteration) -> None:
         self._episodes.append(len(iteration.episodes))
+        if not run.selection.by_validation:
+            self._look_for_selection(run)
         self._publish(run, iteration.metrics, now=False)
 
     def on_evaluation(self, run: Run, evaluation: Evaluation) -> None:
+        if run.selection.by_validation and evaluation.kind == "validation":
+            self._look_for_selection(run)
         self._publish(run, evaluation.metrics, now=False)
 
     def on_checkpoint(self, run: Run, checkpoint: Checkpoint) -> None:
@@ -57,6 +70,28 @@ class ProgressReporter(Callback):
         self._ended_well = outcome.error is None
         self._progress.update(analysis=analysis_section(run.findings))
         self._publish(run, {}, now=False)
+
+    def _look_for_selection(self, run: Run) -> None:
+        """Tell while something can be done about it: without its metric there is no best, and no early stop."""
+        metric = run.selection.metric
+        if metric in run.metrics:
+            if self._told_missing:
+                self._progress.condition(MISSING, "False", "Measured", f"{metric} has a value now")
+            self._told_missing = False
+            return
+        self._chances += 1
+        if self._chances != CHANCES:
+            return
+        self._told_missing = True
+        prefix = metric.partition("/")[0] + "/"
+        known = ", ".join([name for name in run.metrics if name.startswith(prefix)][:8]) or "none of its kind"
+        times = "evaluations" if run.selection.by_validation else "iterations"
+        message = (
+            f"{metric} has had no value in {CHANCES} {times}: until it has one there is no best checkpoint, early "
+            f"stopping by it waits, and a test plays the latest policy; there are {known}"
+        )
+        logger.warning("%s", message)
+        self._progress.condition(MISSING, "True", "NoValue", message)
 
     def _warn_of_empty_buffer(self, run: Run) -> None:
         replay, algorithm = run.restored_replay, run.specification.algorithm

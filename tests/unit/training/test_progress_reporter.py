@@ -2,7 +2,7 @@
 
 import json
 
-from trainyard.callbacks import Iteration
+from trainyard.callbacks import Evaluation, Iteration
 from trainyard.progress import Progress, ProgressFile
 from trainyard.progress_reporter import ProgressReporter
 from trainyard.run import Identity, Run
@@ -17,6 +17,7 @@ def test_the_estimate_of_episodes_per_iteration_is_that_of_the_latest_ten(tmp_pa
     run = Run(Identity("run"), parse(SPEC), {"spec": SPEC}, at_directory(tmp_path))
     reporter = ProgressReporter(Progress(ProgressFile(tmp_path / "progress.jsonl", "job"), interval=0.0))
     reporter.on_run_start(run)
+    run.take({"train/return_mean": 1.0})
     finished = 0
     for number, episodes in enumerate([0, 30, 4, 2, 2, 2, 2, 2, 2, 2, 2, 0], 1):
         finished += episodes
@@ -26,3 +27,23 @@ def test_the_estimate_of_episodes_per_iteration_is_that_of_the_latest_ten(tmp_pa
     assert [section.get("episodesPerIteration") for section in sections[:4]] == [None, 0, 15, 34 / 3]
     assert sections[-1]["episodesPerIteration"] == 2
     assert sections[-1]["percent"] == 50
+
+
+def test_a_metric_that_never_has_a_value_is_told_with_those_that_have_one_until_it_comes(tmp_path):
+    chosen = {"evaluation": {}, "earlyStopping": {"metric": "validation/sharp", "mode": "max", "patience": 3}}
+    run = Run(Identity("run"), parse(SPEC | chosen), {"spec": SPEC | chosen}, at_directory(tmp_path))
+    reporter = ProgressReporter(Progress(ProgressFile(tmp_path / "progress.jsonl", "job"), interval=0.0))
+
+    def conditions_after(number, metrics):
+        run.take(metrics)
+        reporter.on_iteration(run, Iteration(number, {}, [], 1.0))
+        reporter.on_evaluation(run, Evaluation("validation", number, metrics))
+        last = (tmp_path / "progress.jsonl").read_text().splitlines()[-1]
+        return {item["type"]: item for item in json.loads(last).get("conditions", [])}
+
+    assert [conditions_after(number, {"validation/sharpe": 0.5}) for number in (1, 2)] == [{}, {}]
+    told = conditions_after(3, {"validation/sharpe": 0.5})["SelectionMetricMissing"]
+    assert told["status"] == "True"
+    assert "validation/sharp has had no value in 3 evaluations" in told["message"]
+    assert told["message"].endswith("there are validation/sharpe")
+    assert conditions_after(4, {"validation/sharp": 1.0})["SelectionMetricMissing"]["status"] == "False"
