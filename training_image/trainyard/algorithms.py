@@ -73,7 +73,7 @@ class EpisodeLog(RLlibCallback):
 
 def quieten() -> None:
     """Silence what RLlib says about its own API at every start; nothing of it is the user's to change."""
-    for name in ("ray.rllib", "ray.tune.utils.util"):
+    for name in ("ray.rllib", "ray.tune.utils.util", "ray._common.deprecation"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
