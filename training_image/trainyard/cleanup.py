@@ -11,6 +11,7 @@ Results that were asked for (Tune's `storage_path`, checkpoints) are never touch
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import shutil
@@ -18,7 +19,7 @@ import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -90,7 +91,8 @@ class RayTrainingCleanup:
         cleanup_servers: addresses or hostnames of the nodes to clean; None for every alive node. A listed server that
             is no alive node is reported.
         dry_run: only measure what would be removed.
-        ray_options: what ``ray.init`` is called with where Ray is not connected yet.
+        ray_options: what ``ray.init`` is called with where Ray is not connected yet; a ``worker_process_setup_hook`` of
+            its ``runtime_env`` must be a ``module.function``.
     """
 
     cleanup_servers: Sequence[str] | None = None
@@ -113,8 +115,8 @@ class RayTrainingCleanup:
         if not ray.is_initialized():
             variables = {"TMPDIR": str(self.folder), FOLDER_VARIABLE: f"{self.folder}:{self._token}"}
             by_value()
-            environment = {"env_vars": variables, "worker_process_setup_hook": make_folder_of_environment}
-            ray.init(**self.ray_options, runtime_env=environment)
+            environment = _with_folder(self.ray_options.get("runtime_env") or {}, variables)
+            ray.init(**{**self.ray_options, "runtime_env": environment})
             self._others = tempfile.gettempdir()
         make_folder(self.folder, self._token)
         if self._others is not None:
@@ -155,6 +157,25 @@ class RayTrainingCleanup:
         return task.options(scheduling_strategy=strategy).remote(
             {str(self.folder): self._token}, artifacts, dry_run=self.dry_run
         )
+
+
+def _with_folder(given: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    """A runtime environment whose processes have the run's folder before a hook of its own is called."""
+    hook = given.get("worker_process_setup_hook")
+    return {
+        **given,
+        "env_vars": {**given.get("env_vars", {}), **variables},
+        "worker_process_setup_hook": _after_folder(hook) if hook else make_folder_of_environment,
+    }
+
+
+def _after_folder(hook: str) -> Callable[[], None]:
+    def make_folder_and_go_on() -> None:
+        make_folder_of_environment()
+        module, _, name = hook.rpartition(".")
+        getattr(importlib.import_module(module), name)()
+
+    return make_folder_and_go_on
 
 
 class _FolderWatch:
