@@ -31,6 +31,7 @@ ALGORITHM: dict[str, Any] = {
     "checkpoints": {"keep": 2},
     "resumeFrom": {"run": "first"},
     "storage": {"persistentVolumeClaim": {"claimName": "a"}},
+    "runtimeEnv": {"pip": ["team-envs==1.2"], "pipInstallOptions": ["--no-index"]},
     "cluster": {
         "labels": {"team": "a"},
         "worker": {"replicas": 1, "template": {"spec": {"nodeSelector": {"disk": "ssd"}}}},
@@ -92,6 +93,8 @@ CHANGES = [
         ("checkpoints/keep", 3),
         ("resumeFrom/restore", "Weights"),
         ("storage/persistentVolumeClaim/claimName", "b"),
+        ("runtimeEnv/pip/0", "team-envs==1.3"),
+        ("runtimeEnv/pipInstallOptions/0", "--pre"),
         ("cluster/labels/team", "b"),
         ("cluster/worker/replicas", 2),
         ("cluster/worker/template/spec/nodeSelector/disk", "hdd"),
@@ -111,6 +114,7 @@ REMOVALS = [
         "environment/config",
         "evaluation",
         "resumeFrom",
+        "runtimeEnv",
         "cluster",
         "image",
     )

@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Mapping
 from types import FrameType
 
+from trainyard import requirements
 from trainyard.errors import EXIT_TERMINATED, EXIT_USER_ERROR, InvalidConfiguration, TrainyardError, UserError
 from trainyard.launch import RUN_VARIABLE, progress_path, read_document
 from trainyard.progress import ProgressFile, Snapshot, failure
 from trainyard.reporting import JOB_ID_VARIABLE, PROGRESS_FILE_VARIABLE
+from trainyard.requirements import Requirements
 
 # Seconds between SIGTERM and SIGKILL for the program; Ray's job manager kills this process 3 s after its own SIGTERM.
 GRACE_SECONDS = 2.0
@@ -33,12 +35,16 @@ def drive(environ: Mapping[str, str]) -> int:
         _, specification = read_document(text)
         if specification.entrypoint is None:
             raise InvalidConfiguration.of("spec.entrypoint", "is missing", "use trainyard drive for this run")
+        file.append(lambda last: {"progress": {}, **last})
+        own = requirements.of(specification)
+        if own is not None:
+            own.enter()
     except UserError as error:
         print(f"{error.reason}: {error}", flush=True)
         file.append(_final("User", error.reason, str(error), error.field), final=True)
         return EXIT_USER_ERROR
-    file.append(lambda last: {"progress": {}, **last})
-    return run_program(specification.entrypoint, dict(environ) | {PROGRESS_FILE_VARIABLE: str(path)}, file)
+    given = dict(environ) | {PROGRESS_FILE_VARIABLE: str(path)}
+    return run_program(specification.entrypoint, own.for_program(given) if own is not None else given, file)
 
 
 class ProgramFailed(TrainyardError):
@@ -49,14 +55,17 @@ class ProgramFailed(TrainyardError):
         super().__init__(f"the program ended with exit code {code}")
 
 
-def run_here(command: str, address: str, file: ProgressFile) -> Snapshot:
+def run_here(command: str, address: str, file: ProgressFile, own: Requirements | None) -> Snapshot:
     """Run the program of a local run against the Ray cluster at `address`; return its last snapshot.
+
+    Args:
+        own: the run's packages, installed on this machine.
 
     Raises:
         ProgramFailed: any exit code but 0.
     """
     environ = dict(os.environ) | {"RAY_ADDRESS": address, PROGRESS_FILE_VARIABLE: str(file.path)}
-    code = run_program(command, environ, file)
+    code = run_program(command, own.for_program(environ) if own is not None else environ, file)
     if code:
         raise ProgramFailed(code)
     return file.last()

@@ -15,14 +15,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from trainyard import manifest, progress, resuming, sizing, storage
+from trainyard import manifest, progress, requirements, resuming, sizing, storage
 from trainyard.cleanup import RayTrainingCleanup
 from trainyard.errors import (
     EXIT_FAILED,
@@ -39,6 +39,7 @@ from trainyard.errors import (
 )
 from trainyard.progress import Progress, ProgressFile
 from trainyard.reporting import JOB_ID_VARIABLE, PROGRESS_FILE_VARIABLE
+from trainyard.requirements import Requirements
 from trainyard.run import Identity, Run
 from trainyard.specification import Cleanup, Specification, parse
 from trainyard.storage import RunStorage
@@ -52,7 +53,10 @@ PROGRESS_FOLDER_VARIABLE = "TRAINYARD_PROGRESS_DIR"
 
 @dataclass(frozen=True)
 class Started:
-    """A run whose document was read; what remains is to connect to Ray and to work."""
+    """A run whose document was read; what remains is to connect to Ray and to work.
+
+    requirements: the run's own packages; None without spec.runtimeEnv.pip.
+    """
 
     identity: Identity
     specification: Specification
@@ -60,6 +64,7 @@ class Started:
     storage: RunStorage
     progress: Progress
     console: Console
+    requirements: Requirements | None = None
 
     def run(self) -> Run:
         return Run(self.identity, self.specification, self.document, self.storage)
@@ -144,23 +149,28 @@ def drive(environ: Mapping[str, str]) -> int:
         sink.publish(now=True)
         identity = identity_of(document, environ)
         resuming.check(specification)
-        started = Started(identity, specification, document, open_storage(specification, identity, sink), sink, console)
+        place = open_storage(specification, identity, sink)
+        own = requirements.of(specification)
+        started = Started(identity, specification, document, place, sink, console, own)
         if specification.cluster.selector is not None:
             return _work_on_existing_cluster(started)
-        connect(lambda ray: ray.init(address="auto", **_RAY_OPTIONS), specification)
+        connect(lambda ray: ray.init(**_ray_options(started, address="auto")), started)
         return work(started)
 
     return execute(body, sink, console)
 
 
-_RAY_OPTIONS: dict[str, Any] = {"logging_level": "WARNING", "log_to_driver": True}
+def _ray_options(started: Started, **options: Any) -> dict[str, Any]:
+    """What `ray.init` is called with."""
+    own = {"runtime_env": started.requirements.runtime_env()} if started.requirements is not None else {}
+    return {"logging_level": "WARNING", "log_to_driver": True, **own, **options}
 
 
 def _work_on_existing_cluster(started: Started) -> dict[str, Any]:
     """Work on a Ray cluster that stays: what this run needs only while it runs is removed from its nodes."""
     place = started.storage
     try:
-        with connected(started, {"address": "auto"}):
+        with connected(started, "auto") as started:
             import ray
 
             have, need = ray.cluster_resources().get("CPU", 0), sizing.need(started.specification).logical_cpus
@@ -177,19 +187,22 @@ def _work_on_existing_cluster(started: Started) -> dict[str, Any]:
 
 
 @contextmanager
-def connected(started: Started, options: Mapping[str, Any]) -> Iterator[None]:
+def connected(started: Started, address: str) -> Iterator[Started]:
     """Connected to a Ray cluster that goes on running; at the end the clean-up that the specification asks for."""
-    specification, wanted = started.specification, started.specification.cluster.cleanup or Cleanup()
-    cleanup = RayTrainingCleanup(wanted.servers, wanted.dry_run, {**options, **_RAY_OPTIONS})
+    wanted = started.specification.cluster.cleanup or Cleanup()
     if not wanted.enabled:
-        connect(lambda ray: ray.init(**cleanup.ray_options), specification)
-        yield
+        connect(lambda ray: ray.init(**_ray_options(started, address=address)), started)
+        yield started
         return
+    cleanup = RayTrainingCleanup(wanted.servers, wanted.dry_run)
+    # In the folder that is removed on every node.
+    started = replace(started, requirements=requirements.of(started.specification, cleanup.folder))
+    cleanup.ray_options = _ray_options(started, address=address)
     with ExitStack() as stack:
         # After the clean-up, whatever the end was.
         stack.callback(lambda: started.console.print(str(cleanup.report), highlight=False))
-        connect(lambda ray: stack.enter_context(cleanup), specification)
-        yield
+        connect(lambda ray: stack.enter_context(cleanup), started)
+        yield started
 
 
 def run_file(path: Path, *, ray_address: str | None, results: Path) -> int:
@@ -210,7 +223,7 @@ def run_file(path: Path, *, ray_address: str | None, results: Path) -> int:
         return EXIT_USER_ERROR
     sink = Progress(ProgressFile(place.local / "progress.jsonl", "local"))
     os.environ[PROGRESS_FILE_VARIABLE] = str(place.local / "progress.jsonl")
-    started = Started(identity, specification, document, place, sink, console)
+    started = Started(identity, specification, document, place, sink, console, requirements.of(specification))
 
     def body() -> dict[str, Any]:
         console.print(
@@ -233,7 +246,7 @@ def _new_folder(results: Path, name: str) -> Path:
 
 def _work_at(address: str, started: Started) -> dict[str, Any]:
     need = sizing.need(started.specification)
-    with connected(started, {"address": address}):
+    with connected(started, address) as started:
         import ray
 
         have = ray.cluster_resources().get("CPU", 0)
@@ -261,9 +274,13 @@ def _work_here(started: Started) -> dict[str, Any]:
             style="yellow",
         )
     cpus = max(int(-(-need.logical_cpus // 1)), machine)
-    options = {"address": "local", "num_cpus": cpus, "include_dashboard": False, **_RAY_OPTIONS}
-    connect(lambda ray: ray.init(**options), started.specification)
-    return work(started)
+    options = _ray_options(started, address="local", num_cpus=cpus, include_dashboard=False)
+    try:
+        connect(lambda ray: ray.init(**options), started)
+        return work(started)
+    finally:
+        if started.requirements is not None:
+            shutil.rmtree(started.requirements.folder, ignore_errors=True)  # of this run alone
 
 
 def _memory_bytes() -> int:
@@ -274,14 +291,18 @@ def _memory_bytes() -> int:
     return min(total, int(text)) if text.isdigit() else total
 
 
-def connect(initialise: Callable[[Any], object], specification: Specification) -> None:
+def connect(initialise: Callable[[Any], object], started: Started) -> None:
     """Connect to Ray while RLlib is being imported, on the driver and in the processes of the future env runners."""
+    specification = started.specification
     with ThreadPoolExecutor(1, thread_name_prefix="import-rllib") as pool:
         importing = pool.submit(_import_rllib) if specification.algorithm is not None else None
         import ray
 
         initialise(ray)
         _SIGTERM.install()
+        if started.requirements is not None:
+            started.console.print(f"installing {', '.join(started.requirements.packages)}", markup=False)
+            started.requirements.enter()
         if runners := runners_with_rllib(specification):
             _warm(ray, runners, specification.sampling.cpus_per_env_runner)
         if importing is not None:
@@ -328,7 +349,8 @@ def work(started: Started) -> dict[str, Any]:
     """Do what the specification says on the connected Ray; return the summary."""
     from trainyard import workloads
 
-    return workloads.run(started)
+    with started.requirements.blamed() if started.requirements is not None else nullcontext():
+        return workloads.run(started)
 
 
 def execute(body: Callable[[], dict[str, Any]], sink: Progress, console: Console) -> int:

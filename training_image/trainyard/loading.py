@@ -24,7 +24,8 @@ def load(path: str, field: str) -> Any:
         raise InvalidConfiguration.of(
             field,
             f"{module_name!r} cannot be imported: {error}",
-            "add it to the image, or to a volume that spec.cluster's pod templates mount and have on PYTHONPATH",
+            "add it to spec.runtimeEnv.pip, to the image, or to a volume that spec.cluster's pod templates mount and "
+            "have on PYTHONPATH",
         ) from error
     found = getattr(module, attribute, None)
     if found is None:

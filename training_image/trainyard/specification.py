@@ -6,9 +6,11 @@ RLlib can judge (names of algorithm parameters) is checked in `trainyard.algorit
 """
 
 import difflib
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from trainyard import presets
@@ -54,6 +56,25 @@ _SEARCHABLE = {
     "algorithm": ("algorithm.config.", "algorithm.model.", "environment.config."),
     "trainable": ("trainable.config.",),
 }
+
+
+# Options of pip that change neither where it installs to nor what it reads besides.
+_PIP_OPTIONS = {
+    "--index-url": True,
+    "--extra-index-url": True,
+    "--find-links": True,
+    "--trusted-host": True,
+    "--only-binary": True,
+    "--no-binary": True,
+    "--timeout": True,
+    "--retries": True,
+    "--no-index": False,
+    "--no-deps": False,
+    "--no-build-isolation": False,
+    "--prefer-binary": False,
+    "--pre": False,
+}
+_PASSWORD = re.compile(r"://[^/\s]*@")
 
 
 class Section(BaseModel):
@@ -244,6 +265,41 @@ class Cluster(Section):
     cleanup: Cleanup | None = None
 
 
+def _requirement(text: str) -> str:
+    """Raises ValueError (pydantic makes a fault of it) for what is no requirement of PEP 508."""
+    try:
+        Requirement(text)
+    except InvalidRequirement as error:
+        raise ValueError(
+            "write a requirement as pip does, for instance team-envs==1.2, or a file as team-envs @ file:///folder/x.whl"
+        ) from error
+    return _without_password(text)
+
+
+def _pip_option(text: str) -> str:
+    name, equals, value = text.partition("=")
+    if name not in _PIP_OPTIONS:
+        raise ValueError(f"use one of {', '.join(_PIP_OPTIONS)}")
+    if _PIP_OPTIONS[name] != bool(value) or (equals and not value):
+        raise ValueError(f"write {name}=VALUE" if _PIP_OPTIONS[name] else f"write {name} alone")
+    if name == "--find-links" and not (value.startswith("/") or "://" in value):
+        raise ValueError("write an absolute path or a URL: processes have different working folders")
+    return _without_password(text)
+
+
+def _without_password(text: str) -> str:
+    if _PASSWORD.search(text):
+        raise ValueError("everybody who sees the run sees it: give pip such a URL as PIP_INDEX_URL from a Secret")
+    return text
+
+
+class RuntimeEnv(Section):
+    """What the run's processes find beside what their image has (`trainyard.requirements`)."""
+
+    pip: list[Annotated[str, AfterValidator(_requirement)]] = Field(default=[], min_length=1, max_length=64)
+    pip_install_options: list[Annotated[str, AfterValidator(_pip_option)]] = Field(default=[], max_length=16)
+
+
 class Specification(Section):
     """The spec of a TrainingRun. The last block is the operator's; a driver accepts it and does not read it."""
 
@@ -264,6 +320,7 @@ class Specification(Section):
     resume_from: ResumeFrom | None = None
     storage: Storage | None = None
     recording: Recording | None = None
+    runtime_env: RuntimeEnv | None = None
     cluster: Cluster = Cluster()
 
     image: Any = None
@@ -349,6 +406,8 @@ def _fault(spec: dict[str, Any], error: Any) -> Fault:
             return Fault(field, f"is {error['input']!r}", "write a Gymnasium id, or a class as package.module:Class")
         case "too_short" if isinstance(error["input"], list):
             return Fault(field, "is empty", "remove it, or write one or more items")
+        case "too_long":
+            return Fault(field, f"has {len(error['input'])} items", f"write at most {context['max_length']}")
         case "value_error":
             return Fault(field, f"is {error['input']!r}", str(context["error"]))
         case _:
@@ -395,6 +454,11 @@ def _relations(spec: dict[str, Any]) -> list[Fault]:
         faults.append(Fault("spec.resumeFrom", "names no place or two", "set exactly one of run, uri"))
     if spec.get("search") and resume is not None:
         faults.append(Fault("spec.resumeFrom", "does not work under search", "remove it: every trial starts anew"))
+    environment = spec.get("runtimeEnv")
+    if isinstance(environment, dict) and "pipInstallOptions" in environment and "pip" not in environment:
+        faults.append(
+            Fault("spec.runtimeEnv.pipInstallOptions", "is for spec.runtimeEnv.pip", "add that, or remove it")
+        )
     faults += _stop_relations(spec)
     if "algorithm" in workloads:
         faults += _metric_relations(spec)

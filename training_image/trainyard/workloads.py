@@ -49,7 +49,8 @@ def _run_program(started: Started, command: str) -> dict[str, Any]:
 
     from trainyard import entrypoint
 
-    last = entrypoint.run_here(command, ray.get_runtime_context().gcs_address, started.progress.file)
+    address = ray.get_runtime_context().gcs_address
+    last = entrypoint.run_here(command, address, started.progress.file, started.requirements)
     return last.get("summary", {})
 
 

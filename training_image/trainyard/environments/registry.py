@@ -188,5 +188,5 @@ def _extra_remedy(name: str) -> str:
     entry_point = str(gymnasium.spec(name).entry_point)
     extra = next((extra for extra in _ALTERNATIVES if f".{extra}" in entry_point), None)
     if extra is None:
-        return "add what it needs to the image"
-    return f"add gymnasium[{extra}] to the image; {_ALTERNATIVES[extra]} need nothing more"
+        return "add what it needs to spec.runtimeEnv.pip or to the image"
+    return f"add gymnasium[{extra}] to spec.runtimeEnv.pip or to the image; {_ALTERNATIVES[extra]} need nothing more"
