@@ -88,6 +88,16 @@ class CheckpointStore:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
+    def add_to_best(self, file: Path) -> None:
+        """Put a file beside the best checkpoint's own; the next best one comes without it."""
+        if not self._storage.is_local:
+            self._storage.upload(file, f"{BEST}/{file.name}")
+            return
+        target = self._storage.local / BEST / file.name
+        unfinished = target.with_name(f".{target.name}-unfinished")
+        shutil.copyfile(file, unfinished)
+        unfinished.rename(target)
+
     def state_of(self, checkpoint: Checkpoint) -> dict[str, Any]:
         text = self._storage.read_text(f"{checkpoint.name}/{STATE_FILE}")
         if text is None:

@@ -13,6 +13,7 @@ from trainyard.progress_reporter import ProgressReporter
 from trainyard.recording.callback import Recording
 from trainyard.reports import build as report
 from trainyard.reports.records import ReportRecords
+from trainyard.run import Run
 from trainyard.terminal import IterationLines
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ def _run_program(started: Started, command: str) -> dict[str, Any]:
     return last.get("summary", {})
 
 
+def _exported(run: Run) -> dict[str, Any]:
+    """The best policy by validation as a file; without a validation nobody waits for torch.export."""
+    if not run.selection.by_validation:
+        return {}
+    from trainyard import exporting
+
+    return exporting.export_best(run)
+
+
 def _train(started: Started) -> dict[str, Any]:
     from trainyard import driver
 
@@ -63,7 +73,7 @@ def _train(started: Started) -> dict[str, Any]:
     except Exception:
         report.after_run(started)
         raise
-    result = summary.of_training(run, outcome)
+    result = summary.of_training(run, outcome) | _exported(run)
     summary.write(run, result)
     report.after_run(started)
     return result
