@@ -29,7 +29,7 @@ from trainyard import metrics, networks, parameters, presets, resuming
 from trainyard.asynchronous.algorithm import ASYNCHRONOUS, POLICY_LAG_MEAN, AsynchronousPPO, AsynchronousPPOConfig
 from trainyard.connectors import make_lean, may_be_lean
 from trainyard.env_runner import EnvRunner
-from trainyard.environment_names import EnvironmentChoice, check_overlay, choose
+from trainyard.environment_names import EnvironmentChoice, chosen
 from trainyard.errors import Fault, InvalidConfiguration, root_cause
 from trainyard.learners import choose_learner
 from trainyard.metrics import EPISODE_METRICS, EPISODES
@@ -132,9 +132,7 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
     model = presets.filled(algorithm.model, preset.model if preset else {})
     if found := faults(specification):
         raise InvalidConfiguration(found)
-    wrappers = [wrapper.model_dump() for wrapper in environment.wrappers]
-    choice = choose(environment.name, environment.config, wrappers)
-    _check_evaluations(specification, choice)
+    choice = chosen(specification)
     if choice.creator is not None:
         register_env(choice.rllib_name, choice.creator)
     learner = specification.learner
@@ -180,16 +178,6 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InvalidConfiguration.of("spec.algorithm.config", f"RLlib refuses it: {error}", "correct it") from error
     return config
-
-
-def _check_evaluations(specification: Specification, trained: EnvironmentChoice) -> None:
-    """The test's environment would else be met only when all the training is done."""
-    environment = specification.environment
-    assert environment is not None
-    for section in ("evaluation", "test"):
-        if (wanted := getattr(specification, section)) is not None:
-            field = f"spec.{section}.environmentConfig"
-            check_overlay(trained, environment.config, wanted.environment_config, field)
 
 
 def _config_class(specification: Specification) -> type[AlgorithmConfig]:

@@ -10,6 +10,7 @@ import gymnasium as gym
 
 from trainyard import environments
 from trainyard.errors import Fault, InvalidConfiguration, UserError
+from trainyard.specification import Specification
 
 FIELD = "spec.environment"
 CONFIG_FIELD = f"{FIELD}.config"
@@ -57,6 +58,25 @@ def choose(name: str, config: Mapping[str, Any], wrappers: Sequence[Any] = ()) -
         return EnvironmentChoice(name, name, None, single, VECTOR_ENTRY_POINT if vectorised else SYNC, *spaces)
     mode = VECTOR_ENTRY_POINT if name in environments.VECTORISED else SYNC
     return EnvironmentChoice(name, f"trainyard/{name}", single, single, mode, *spaces)
+
+
+def chosen(specification: Specification) -> EnvironmentChoice:
+    """The environment of an `algorithm` run; that of evaluation and test is made once, too.
+
+    The test's would else be met only when all the training is done.
+
+    Raises:
+        InvalidConfiguration: one of them cannot be made, or what was trained cannot play it.
+    """
+    environment = specification.environment
+    assert environment is not None
+    wrappers = [wrapper.model_dump() for wrapper in environment.wrappers]
+    choice = choose(environment.name, environment.config, wrappers)
+    for section in ("evaluation", "test"):
+        if (wanted := getattr(specification, section)) is not None:
+            field = f"spec.{section}.environmentConfig"
+            check_overlay(choice, environment.config, wanted.environment_config, field)
+    return choice
 
 
 def check_overlay(

@@ -292,12 +292,19 @@ def _memory_bytes() -> int:
 
 
 def connect(initialise: Callable[[Any], object], started: Started) -> None:
-    """Connect to Ray while RLlib is being imported, on the driver and in the processes of the future env runners."""
+    """Connect to Ray while RLlib is being imported, on the driver and in the processes of the future env runners.
+
+    Raises:
+        InvalidConfiguration: the environment cannot be made, which is known before there is a Ray.
+    """
     specification = started.specification
     with ThreadPoolExecutor(1, thread_name_prefix="import-rllib") as pool:
-        importing = pool.submit(_import_rllib) if specification.algorithm is not None else None
+        checking = pool.submit(_make_environment, specification) if _environment_is_known(started) else None
         import ray
 
+        if checking is not None:
+            checking.result()
+        importing = pool.submit(_import_rllib) if specification.algorithm is not None else None
         initialise(ray)
         _SIGTERM.install()
         if started.requirements is not None:
@@ -307,6 +314,18 @@ def connect(initialise: Callable[[Any], object], started: Started) -> None:
             _warm(ray, runners, specification.sampling.cpus_per_env_runner)
         if importing is not None:
             importing.result()
+
+
+def _environment_is_known(started: Started) -> bool:
+    """Whether it can be made now: trials may differ in it, and packages of the run's own are installed later."""
+    specification = started.specification
+    return specification.algorithm is not None and specification.search is None and started.requirements is None
+
+
+def _make_environment(specification: Specification) -> None:
+    from trainyard.environment_names import chosen
+
+    chosen(specification)
 
 
 def _import_rllib() -> None:

@@ -10,8 +10,18 @@ import sys
 import pytest
 from rich.console import Console
 
+from trainyard import storage
 from trainyard.errors import InvalidConfiguration, StorageNotWritable, Terminated, TrainyardError, root_cause
-from trainyard.launch import drive, execute, identity_of, open_storage, progress_path, runners_with_rllib
+from trainyard.launch import (
+    Started,
+    connect,
+    drive,
+    execute,
+    identity_of,
+    open_storage,
+    progress_path,
+    runners_with_rllib,
+)
 from trainyard.progress import Progress, ProgressFile
 from trainyard.run import Identity
 from trainyard.specification import parse
@@ -165,3 +175,27 @@ ASYNCHRONOUS = {"sampling": {"envRunners": 10, "mode": "Asynchronous", "episodes
 )
 def test_rllib_is_imported_ahead_only_where_env_runners_need_it(spec, expected):
     assert runners_with_rllib(parse(spec)) == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "field"),
+    [
+        ({"environment": {"name": "CartPole-v9"}}, "spec.environment.name"),
+        (
+            {
+                "environment": {"name": "trading", "config": {"asset": "AAPL", "window": 5}},
+                "test": {"environmentConfig": {"window": 9}},
+            },
+            "spec.test.environmentConfig",
+        ),
+    ],
+)
+def test_an_environment_that_cannot_be_made_is_told_before_ray_is_started(tmp_path, section, field):
+    spec = {"algorithm": {"name": "PPO"}, "stop": {"iterations": 1}} | section
+    sink = Progress(ProgressFile(tmp_path / "p.jsonl", "job"))
+    place = storage.at_directory(tmp_path / "run")
+    started = Started(Identity("run"), parse(spec), {"spec": spec}, place, sink, Console(quiet=True))
+    connected = []
+    with pytest.raises(InvalidConfiguration, match=field):
+        connect(connected.append, started)
+    assert connected == []
