@@ -64,6 +64,9 @@ FROM training-dependencies AS training
 COPY --from=requirements /out/ /opt/trainyard/code/
 COPY training_image/trainyard /opt/trainyard/code/trainyard
 RUN python -m compileall -q /opt/trainyard/code
+# The commit that the code is of, for run.json and the report; "+changed" behind it where the files differ from it.
+ARG GIT_REVISION=
+ENV TRAINYARD_GIT_REVISION=${GIT_REVISION}
 USER 1000:1000
 WORKDIR /home/trainyard
 ENTRYPOINT ["tini", "--"]

@@ -67,6 +67,15 @@ def references(prefix: str) -> Images:
     return Images(operator=names[OPERATOR], training=names[TRAINING])
 
 
+def source_revision(root: Path = paths.REPOSITORY) -> str:
+    """The commit that the code is of, with "+changed" where tracked files differ; empty outside a git checkout."""
+    git = ["git", "-C", root]
+    if not succeeds([*git, "rev-parse", "--verify", "HEAD"]):
+        return ""
+    changed = run([*git, "status", "--porcelain", "--untracked-files=no"]).strip()
+    return run([*git, "rev-parse", "HEAD"]).strip() + ("+changed" if changed else "")
+
+
 @dataclass(frozen=True)
 class Buildah:
     """buildah with a store of its own in the cache; the base image comes from this machine's Debian mirror."""
@@ -131,6 +140,7 @@ class Buildah:
                     f"--target={target}",
                     f"--build-arg=BASE_IMAGE={base}",
                     *([f"--build-arg=TORCH_INDEX={index}"] if index else []),
+                    f"--build-arg=GIT_REVISION={source_revision()}",
                     *([f"--volume={CA_BUNDLE}:{CA_BUNDLE}:ro"] if CA_BUNDLE.exists() else []),
                     f"--tag={reference}",
                     paths.REPOSITORY,
@@ -198,6 +208,7 @@ class Docker:
     def build_command(self, target: str, reference: str) -> list[str | Path]:
         # With provenance, Docker's containerd store makes an index that is new after every build, cached or not.
         given = [f"--build-arg={name}={os.environ[name]}" for name in self.BUILD_ARGUMENTS if os.environ.get(name)]
+        given.append(f"--build-arg=GIT_REVISION={source_revision()}")
         options = ["--load", "--provenance=false", f"--target={target}", *given, f"--tag={reference}"]
         return ["docker", "buildx", "build", *options, paths.REPOSITORY]
 

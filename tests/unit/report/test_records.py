@@ -158,8 +158,15 @@ class TestTheCallback:
 
 
 class TestProvenance:
-    def test_a_folder_without_a_repository_has_no_revision(self, tmp_path: Path) -> None:
+    def test_a_folder_without_a_repository_has_the_revision_of_the_image(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv(provenance.REVISION_VARIABLE, raising=False)
         assert provenance.git_revision(tmp_path) is None
+        monkeypatch.setenv(provenance.REVISION_VARIABLE, "4f2a")
+        assert provenance.git_revision(tmp_path) == {"revision": "4f2a", "changed": False}
+        monkeypatch.setenv(provenance.REVISION_VARIABLE, "4f2a+changed")
+        assert provenance.git_revision(tmp_path) == {"revision": "4f2a", "changed": True}
 
     def test_hardware_and_versions_are_plain_data(self) -> None:
         json.dumps(provenance.hardware())

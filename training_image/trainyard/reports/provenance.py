@@ -15,6 +15,9 @@ from trainyard.specification import Specification
 
 PACKAGES = ("trainyard", "ray", "torch", "gymnasium", "numpy", "pandas", "pyarrow", "sqlalchemy", "skfolio")
 GIT_SECONDS = 5.0
+REVISION_VARIABLE = "TRAINYARD_GIT_REVISION"
+"""The commit that an image was built from, with CHANGED behind it where its files differ from that."""
+CHANGED = "+changed"
 GIB = 2**30
 
 
@@ -30,10 +33,11 @@ def versions() -> dict[str, str]:
 
 
 def git_revision(folder: Path) -> dict[str, Any] | None:
-    """The commit that is checked out in `folder` and whether tracked files differ from it; None where there is none."""
+    """The commit that `folder` has checked out, else that of the image, and whether files differ from it."""
     revision = _git(folder, "rev-parse", "HEAD")
     if not revision:
-        return None
+        of_image = os.environ.get(REVISION_VARIABLE, "")
+        return {"revision": of_image.removesuffix(CHANGED), "changed": of_image.endswith(CHANGED)} if of_image else None
     return {"revision": revision, "changed": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
 
 
