@@ -8,14 +8,11 @@ one after the other, and does the rest of sample() once for all of them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.env_runner import NUM_ENV_STEP_FAILURES_LIFETIME
@@ -110,7 +107,7 @@ class RoundRunner(EnvRunner):
         for index, episode in enumerate(episodes):
             if index in begun:
                 self._make_on_episode_callback("on_episode_start", index, episodes)
-            elif played.tells_of_steps:
+            elif self.tells_of_steps:
                 self._make_on_episode_callback("on_episode_step", index, episodes)
             if episode.is_done:
                 self._make_on_episode_callback("on_episode_end", index, episodes)
@@ -191,7 +188,6 @@ class _Played:
 
     def __init__(self, runner: RoundRunner) -> None:
         [self.draw] = runner._module_to_env.connectors
-        self.tells_of_steps = _overrides(runner._callbacks, "on_episode_step", runner.config)
         self.steps_per_round = runner.config.get_rollout_fragment_length(runner.worker_index) * runner.num_envs
         self.rounds = self.vector_steps = self.steps = self.weights = 0
         self.between = self.playing = self.deciding = self.stepping = self.ended_at = 0.0
@@ -200,12 +196,6 @@ class _Played:
 
 def _pieces(pipeline: Any) -> list[type]:
     return [type(piece) for piece in pipeline.connectors]
-
-
-def _overrides(callbacks: list[RLlibCallback], name: str, config: AlgorithmConfig) -> bool:
-    """Whether anybody wants to be told."""
-    own: Callable[..., Any] = getattr(RLlibCallback, name)
-    return bool(getattr(config, f"callbacks_{name}")) or any(getattr(type(one), name) is not own for one in callbacks)
 
 
 def _tensor(observations: NDArray[Any]) -> torch.Tensor:
