@@ -8,16 +8,16 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from trainyard.errors import InvalidConfiguration
-from trainyard.recording.database import VERSION_TABLE, migrate, open_database
+from trainyard.recording.database import VERSION_TABLE, insert_columns, migrate, open_database
 from trainyard.recording.recorder import Recorder, RecordingError
 from trainyard.recording.records import MAIN_TRIAL, Batch, Chunk, RunRecord, Settings, Source, Trade, TrialRecord
 from trainyard.recording.rows import action_texts
-from trainyard.recording.schema import LIVE_VIEWS, Base
+from trainyard.recording.schema import LIVE_VIEWS, Base, StepRow
 
 
 @pytest.fixture(autouse=True)
 def commits_only_when_asked(monkeypatch):
-    """On a busy machine a quarter of a second may pass between two lines of a test, and the second would commit."""
+    """On a busy machine a second may pass between two lines of a test, and the second would commit."""
     monkeypatch.setattr("trainyard.recording.recorder.COMMIT_SECONDS", float("inf"))
 
 
@@ -46,6 +46,10 @@ def chunk(n=0, *, start=0, rewards=(1.0, 2.0), finished=True, env=0, steps=True,
 
 def batch(*chunks, runner=1, incarnation=0, kind="train", trial=MAIN_TRIAL):
     return Batch(Source(trial, kind, runner, incarnation), list(chunks))
+
+
+def list_of(value):
+    return list(value) if isinstance(value, tuple | list) else value
 
 
 def rows(engine, query):
@@ -170,6 +174,50 @@ class TestRows:
         recorder = Recorder(engine, run_record())
         joined = [recorder.register_runner("main", "train", runner) for runner in (1, 2, 1, 1)]
         assert joined == [0, 0, 1, 2]
+
+
+class TestManyRows:
+    def test_more_rows_than_fit_into_one_statement_are_all_written_with_their_own_values(self, engine):
+        rewards = np.random.default_rng(0).normal(size=1_003)
+        recorder = Recorder(engine, run_record())
+        recorder.add(batch(chunk(rewards=rewards)))
+        recorder.flush()
+        assert rows(engine, "select t, reward, action from steps order by t") == [
+            (t, reward, str(t)) for t, reward in enumerate(rewards.tolist())
+        ]
+
+
+class TestPacked:
+    """A batch on its way to the recorder."""
+
+    def test_what_arrives_is_what_was_sent(self):
+        market = {"dates": ["2020-01-03", "2020-01-06"], "values": np.array([1.5, 2.5])}
+        trades = [Trade(0, 0, "2020-01-02", "KO", 10.0, 50.0, 0.5), Trade(0, 1, None, "PEP", -1.0, 5.0, 0.0)]
+        sent = batch(
+            chunk(finished=False, trades=trades, **market),
+            chunk(n=1, steps=False, context=[0.5], figures={"sharpe": 1.0}),
+            chunk(start=2, rewards=[7.0, 8.0], trades=trades[:1], **market),
+        )
+        arrived = Batch.unpacked(sent.packed())
+        assert arrived.source == sent.source
+        assert len(arrived.chunks) == len(sent.chunks)
+        for one, other in zip(sent.chunks, arrived.chunks, strict=True):
+            for name, value in one._asdict().items():
+                found = getattr(other, name)
+                assert (
+                    np.array_equal(found, value) if isinstance(value, np.ndarray) else list_of(found) == list_of(value)
+                )
+
+    def test_vectors_keep_their_shape_and_type(self):
+        actions = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+        parts = [chunk(n=n)._replace(actions=actions[2 * n : 2 * n + 2]) for n in (0, 1)]
+        arrived = Batch.unpacked(batch(*parts).packed())
+        for part, other in zip(parts, arrived.chunks, strict=True):
+            assert other.actions.dtype == np.float32
+            assert np.array_equal(other.actions, part.actions)
+
+    def test_no_chunks_are_none(self):
+        assert Batch.unpacked(batch().packed()).chunks == []
 
 
 class TestActions:
@@ -354,6 +402,25 @@ class TestLostConnection:
         recorder.flush()
         assert broken
         assert rows(engine, "select n, length from episodes order by n") == [(0, 2), (1, 3)]
+
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    def test_a_connection_that_is_lost_before_the_steps_are_copied_is_made_again(self, engine, monkeypatch):
+        monkeypatch.setattr("trainyard.recording.recorder.RETRY_SECONDS", 0.0)
+        lost = []
+
+        def lose_once(connection, table, *arguments, **constants):
+            if table is StepRow and not lost:
+                lost.append(connection.scalar(text("select pg_backend_pid()")))
+                rows(engine, f"select pg_terminate_backend({lost[0]}, 10000)")
+            insert_columns(connection, table, *arguments, **constants)
+
+        monkeypatch.setattr("trainyard.recording.rows.insert_columns", lose_once)
+        recorder = Recorder(engine, run_record())
+        recorder.add(batch(chunk(), chunk(n=1)))
+        recorder.flush()
+        assert lost
+        assert rows(engine, "select n, length from episodes order by n") == [(0, 2), (1, 2)]
+        assert rows(engine, "select count(*) from steps") == [(4,)]
 
     def test_a_commit_that_had_arrived_is_not_repeated(self, engine, monkeypatch):
         monkeypatch.setattr("trainyard.recording.recorder.RETRY_SECONDS", 0.0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.orm import DeclarativeBase
 
 from trainyard.errors import InvalidConfiguration
 
@@ -17,6 +18,9 @@ FIELD = "spec.recording.database"
 
 # Any number, the same for every process that migrates a PostgreSQL database.
 _MIGRATION_LOCK = 5_812_407_733
+
+# In one statement for SQLite; more gain nothing.
+VALUES_AT_ONCE = 200
 
 
 def open_database(url: str) -> Engine:
@@ -75,23 +79,66 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-def insert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows of plain values in the fastest way of each database: COPY, or one prepared statement.
+def insert_columns(
+    connection: Connection, table: type[DeclarativeBase], columns: Mapping[str, Sequence[Any]], **constants: Any
+) -> None:
+    """Insert rows that are given column by column, in the fastest way of each database; no rows, nothing to do.
 
     Args:
         connection: inside a transaction.
-        table: its columns must need no conversion by SQLAlchemy (numbers and text).
-        columns: names of the values of a row, in order.
-        rows: the values.
+        columns: the values of every row, by column and all of one length.
+        constants: values that all rows have in common, by column.
     """
-    names = ", ".join(columns)
-    if connection.dialect.name == "postgresql":
-        cursor = connection.connection.cursor()
-        with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
+    if not any(map(len, columns.values())):
         return
-    values = list(rows)
-    if values:
-        marks = ", ".join("?" for _ in columns)
-        connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", values)
+    dialect, types = connection.dialect, {column.name: column.type for column in table.__table__.columns}
+    converted = {}
+    for name, values in columns.items():
+        convert = types[name].dialect_impl(dialect).bind_processor(dialect)
+        converted[name] = values if convert is None else [convert(value) for value in values]
+    converted = {name: values for name, values in converted.items() if any(value is not None for value in values)}
+    insert = _copy if dialect.name == "postgresql" else _insert_many_at_once
+    insert(connection, table.__tablename__, converted, constants)
+
+
+def _copy(
+    connection: Connection, table: str, columns: Mapping[str, Sequence[Any]], constants: Mapping[str, Any]
+) -> None:
+    raw, dialect = connection.connection, connection.dialect
+    copying = f"COPY {table} ({', '.join([*constants, *columns])}) FROM STDIN"
+    common = tuple(constants.values())
+    try:
+        with raw.cursor().copy(copying) as copy:
+            for row in zip(*columns.values(), strict=True):
+                copy.write_row(common + row)
+    except dialect.loaded_dbapi.Error as error:
+        # SQLAlchemy does this for its own statements; whether the connection is lost decides on another try.
+        is_lost = dialect.is_disconnect(error, raw.driver_connection, None)
+        if is_lost:
+            connection.invalidate(error)
+        raise DBAPIError(copying, None, error, connection_invalidated=is_lost) from error
+
+
+def _insert_many_at_once(
+    connection: Connection, table: str, columns: Mapping[str, Sequence[Any]], constants: Mapping[str, Any]
+) -> None:
+    """Many rows per statement, the constants bound once: a statement and its binding cost SQLite more than a row."""
+    width, rows = len(columns), len(next(iter(columns.values())))
+    values: list[Any] = [None] * (width * rows)
+    for place, column in enumerate(columns.values()):
+        values[place::width] = column
+    at_once = max(1, VALUES_AT_ONCE // width)
+    rest = rows % at_once
+    names = ", ".join([*constants, *columns])
+    row = ", ".join([*(f"?{number}" for number, _ in enumerate(constants, 1)), *("?" * width)])
+    common = tuple(constants.values())
+    for count, first, last in ((at_once, 0, rows - rest), (rest, rows - rest, rows)):
+        if first == last:
+            continue
+        connection.exec_driver_sql(
+            f"INSERT INTO {table} ({names}) VALUES {', '.join([f'({row})'] * count)}",
+            [
+                (*common, *values[begin : begin + width * count])
+                for begin in range(width * first, width * last, width * count)
+            ],
+        )

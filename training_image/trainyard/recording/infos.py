@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 
-from trainyard.recording.records import Trade
+from trainyard.recording.records import TradeValues
 
 
 class InfoFields(TypedDict, total=False):
@@ -18,7 +17,7 @@ class InfoFields(TypedDict, total=False):
     context: list[float] | None
     dates: list[str] | None
     values: np.ndarray | None
-    trades: list[Trade]
+    trades: list[TradeValues]
 
 
 def fields_of(infos: Sequence[dict[str, Any]], *, start: int, with_steps: bool) -> InfoFields:
@@ -40,11 +39,11 @@ def fields_of(infos: Sequence[dict[str, Any]], *, start: int, with_steps: bool) 
     }
 
 
-def _trades(infos: Sequence[dict[str, Any]], start: int) -> list[Trade]:
+def _trades(infos: Sequence[dict[str, Any]], start: int) -> list[TradeValues]:
     """The trades of each step, dated with the row on which they were made: that of the info before it."""
-    trades = []
-    for t, (before, info) in enumerate(itertools.pairwise(infos), start):
-        for number, trade in enumerate((info or {}).get("trades", ())):
-            date = (before or {}).get("date")
-            trades.append(Trade(t, number, date, trade.symbol, trade.quantity, trade.price, trade.cost))
+    trades: list[TradeValues] = []
+    for index in [index for index, info in enumerate(infos) if index and info and "trades" in info]:
+        date = (infos[index - 1] or {}).get("date")
+        for number, trade in enumerate(infos[index]["trades"]):
+            trades.append((start + index - 1, number, date, trade.symbol, trade.quantity, trade.price, trade.cost))
     return trades

@@ -24,7 +24,7 @@ from trainyard.recording.schema import AttemptRow, EvaluationRow, IterationRow, 
 logger = logging.getLogger(__name__)
 
 # Commits cost a disk write each: small batches wait for one another, for at most this long.
-COMMIT_SECONDS = 0.25
+COMMIT_SECONDS = 1.0
 COMMIT_STEPS = 5_000
 
 RETRIES = 5

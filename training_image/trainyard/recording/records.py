@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -91,8 +93,11 @@ class Trade(NamedTuple):
     cost: float
 
 
-@dataclass(frozen=True)
-class Chunk:
+# The same as a plain tuple, which is several times quicker to make and to pickle.
+TradeValues = tuple[int, int, str | None, str, float, float, float]
+
+
+class Chunk(NamedTuple):
     """Consecutive steps of one episode.
 
     Attributes:
@@ -120,7 +125,11 @@ class Chunk:
     rewards: np.ndarray | None = None
     dates: list[str] | None = None
     values: np.ndarray | None = None
-    trades: list[Trade] = field(default_factory=list)
+    trades: Sequence[TradeValues] = ()
+
+
+# Fields of a chunk that are arrays over its steps. Those of one source have the same type and shape.
+_ARRAYS = ("actions", "rewards", "values")
 
 
 @dataclass(frozen=True)
@@ -135,11 +144,35 @@ class Batch:
         return sum(chunk.length for chunk in self.chunks)
 
     def packed(self) -> bytes:
-        """For Ray, which pickles bytes as they are and other objects with calls into Python: four times slower."""
-        return pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
+        """For Ray, which pickles bytes as they are and other objects with calls into Python: four times slower.
+
+        Column by column: an array or a list is pickled in a fraction of the time that as many small objects take.
+        """
+        columns: dict[str, Any] = {name: [getattr(chunk, name) for chunk in self.chunks] for name in Chunk._fields}
+        for name in _ARRAYS:
+            given = [array for array in columns[name] if array is not None]
+            columns[name] = [array is not None for array in columns[name]], np.concatenate(given) if given else None
+        trades = list(chain.from_iterable(columns["trades"]))
+        columns["trades"] = [len(some) for some in columns["trades"]], list(zip(*trades, strict=True))
+        return pickle.dumps((self.source, columns), pickle.HIGHEST_PROTOCOL)
 
     @staticmethod
     def unpacked(packed: bytes) -> Batch:
-        batch = pickle.loads(packed)
-        assert isinstance(batch, Batch)
-        return batch
+        source, columns = pickle.loads(packed)
+        assert isinstance(source, Source)
+        for name in _ARRAYS:
+            columns[name] = list(_separated(columns["length"], *columns[name]))
+        counts, trades = columns["trades"]
+        each = zip(*trades, strict=True)
+        columns["trades"] = [list(islice(each, count)) for count in counts]
+        return Batch(source, [Chunk(*fields) for fields in zip(*columns.values(), strict=True)])
+
+
+def _separated(lengths: list[int], given: list[bool], joined: np.ndarray | None) -> Iterator[np.ndarray | None]:
+    """Views of an array that was joined from some of the chunks' own, in place of these."""
+    end = 0
+    for is_given, length in zip(given, lengths, strict=True):
+        if joined is None or not is_given:
+            yield None
+        else:
+            yield joined[end : (end := end + length)]

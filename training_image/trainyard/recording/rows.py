@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, bindparam, update
 
-from trainyard.recording.database import insert_rows
-from trainyard.recording.records import Chunk, Source
+from trainyard.recording.database import insert_columns
+from trainyard.recording.records import Chunk, Source, Trade
 from trainyard.recording.schema import EpisodeRow, StepRow, TradeRow
-
-_STEP_COLUMNS = ("run_id", "episode", "t", "position", "action", "reward", "date", "portfolio_value")
-_TRADE_COLUMNS = ("run_id", "episode", "t", "n", "position", "date", "symbol", "quantity", "price", "cost")
 
 
 @dataclass
@@ -86,39 +84,40 @@ class EpisodeRows:
             self._steps.append((state.number, chunk))
 
     def write(self, connection: Connection) -> None:
-        if self._new:
-            connection.execute(insert(EpisodeRow), list(self._new.values()))
+        insert_columns(connection, EpisodeRow, self._episode_columns())
         if self._changed:
             connection.execute(_UPDATE_EPISODE, list(self._changed.values()))
-        insert_rows(connection, StepRow.__table__, _STEP_COLUMNS, self._step_rows())  # type: ignore[arg-type]
-        insert_rows(connection, TradeRow.__table__, _TRADE_COLUMNS, self._trade_rows())  # type: ignore[arg-type]
+        commit = {"run_id": self._run_id, "position": self._position}
+        insert_columns(connection, StepRow, self._step_columns(), **commit)
+        insert_columns(connection, TradeRow, self._trade_columns(), **commit)
 
-    def _step_rows(self) -> Iterator[tuple[Any, ...]]:
+    def _episode_columns(self) -> dict[str, list[Any]]:
+        rows = list(self._new.values())
+        return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+    def _step_columns(self) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {
+            name: [] for name in ("episode", "t", "action", "reward", "date", "portfolio_value")
+        }
+        episode, t, action, reward, date, value = columns.values()
         for number, chunk in self._steps:
             assert chunk.actions is not None
             assert chunk.rewards is not None
             nothing = [None] * chunk.length
-            dates = chunk.dates or nothing
-            values = nothing if chunk.values is None else chunk.values.tolist()
-            rows = zip(action_texts(chunk.actions), chunk.rewards.tolist(), dates, values, strict=True)
-            for t, (action, reward, date, value) in enumerate(rows, chunk.start):
-                yield (self._run_id, number, t, self._position, action, reward, date, value)
+            episode += [number] * chunk.length
+            t += range(chunk.start, chunk.start + chunk.length)
+            action += action_texts(chunk.actions)
+            reward += chunk.rewards.tolist()
+            date += chunk.dates or nothing
+            value += nothing if chunk.values is None else chunk.values.tolist()
+        return columns
 
-    def _trade_rows(self) -> Iterator[tuple[Any, ...]]:
+    def _trade_columns(self) -> dict[str, Sequence[Any]]:
+        episode: list[int] = []
         for number, chunk in self._steps:
-            for trade in chunk.trades:
-                yield (
-                    self._run_id,
-                    number,
-                    trade.t,
-                    trade.n,
-                    self._position,
-                    trade.date,
-                    trade.symbol,
-                    trade.quantity,
-                    trade.price,
-                    trade.cost,
-                )
+            episode += [number] * len(chunk.trades)
+        values = zip(*chain.from_iterable(chunk.trades for _, chunk in self._steps), strict=True)
+        return {"episode": episode, **dict(zip(Trade._fields, values, strict=False))}
 
 
 _UPDATE_EPISODE = (
@@ -142,7 +141,7 @@ def action_texts(actions: np.ndarray) -> list[str]:
         actions: shape (steps,) or (steps, ...).
     """
     if actions.ndim == 1:
-        return [str(action) for action in actions.tolist()]
+        return list(map(str, actions.tolist()))
     # Nine significant digits give every float32 back.
     digits = ".9g" if actions.dtype == np.float32 else ".17g"
     flat = actions.reshape(len(actions), -1).tolist()

@@ -15,6 +15,7 @@ import ray
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from trainyard.metrics import EPISODE_METRICS, finite
@@ -118,10 +119,10 @@ def flush_runner(env_runner: EnvRunner) -> None:
 
 def chunk_of(episode: SingleAgentEpisode, env: int, n: int, *, with_steps: bool) -> Chunk:
     """Read what the recorder needs from an episode, or from the part of one that a sample() returned."""
-    rewards = np.asarray(episode.get_rewards(), dtype=np.float64)
-    infos = episode.get_infos()
+    rewards = np.asarray(_own(episode.rewards), dtype=np.float64)
+    infos = _own(episode.infos)
     finished = bool(episode.is_done)
-    version = episode.get_extra_model_outputs(key=WEIGHTS_SEQ_NO, indices=-1) if _has_version(episode) else None
+    versions = episode.extra_model_outputs.get(WEIGHTS_SEQ_NO)
     return Chunk(
         env=env,
         n=n,
@@ -130,13 +131,14 @@ def chunk_of(episode: SingleAgentEpisode, env: int, n: int, *, with_steps: bool)
         total_reward=float(rewards.sum()),
         finished=finished,
         terminated=bool(episode.is_terminated),
-        policy_version=None if version is None else int(version),
+        policy_version=int(versions.data[-1]) if versions else None,
         figures=finite((infos[-1] or {}).get(EPISODE_METRICS, {})) or None if finished else None,
-        actions=np.asarray(episode.get_actions()) if with_steps else None,
+        actions=np.asarray(_own(episode.actions)) if with_steps else None,
         rewards=rewards if with_steps else None,
         **fields_of(infos, start=episode.t_started, with_steps=with_steps),
     )
 
 
-def _has_version(episode: SingleAgentEpisode) -> bool:
-    return WEIGHTS_SEQ_NO in episode.extra_model_outputs and len(episode.extra_model_outputs[WEIGHTS_SEQ_NO]) > 0
+def _own(buffer: InfiniteLookbackBuffer) -> Any:
+    """What a buffer holds after its lookback, without the calls of its `get`, which many short episodes feel."""
+    return buffer.data[buffer.lookback :]
