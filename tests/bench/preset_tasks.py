@@ -57,7 +57,7 @@ def _trading() -> Task:
 
 TASKS = {
     "cartpole": Task("PPO", "CartPole-v1", goal=450.0, steps=20_000),
-    "acrobot": Task("PPO", "Acrobot-v1", goal=-100.0, steps=40_000, every=2000),
+    "acrobot": Task("PPO", "Acrobot-v1", goal=-100.0, steps=60_000, every=4000),
     "pendulum": Task("SAC", "Pendulum-v1", goal=-200.0, steps=5_000, every=500),
     "trading": _trading(),
 }
