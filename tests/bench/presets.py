@@ -17,7 +17,7 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -84,11 +84,11 @@ def cpu_seconds() -> float:
     return sum(ticks[process] for process in family) / os.sysconf("SC_CLK_TCK")
 
 
-def trainyard(options: argparse.Namespace, variant: str, sampling: dict[str, Any]) -> Result:
-    """The preset through the driver's own code."""
+def trainyard(
+    options: argparse.Namespace, variant: str, sampling: dict[str, Any], config: Mapping[str, Any] | None = None
+) -> Result:
+    """The preset through the driver's own code; `config` over it."""
     task = TASKS[options.preset]
-    if task.algorithm != "PPO" and sampling.get("mode") == "Asynchronous":
-        return {}
     start_ray(max(1, sampling["envRunners"]))
     from trainyard.algorithms import Trainer, build_config, limit_threads
     from trainyard.specification import parse
@@ -99,7 +99,7 @@ def trainyard(options: argparse.Namespace, variant: str, sampling: dict[str, Any
         specification = parse(
             {
                 "seed": seed,
-                "algorithm": {"name": task.algorithm, "preset": options.preset},
+                "algorithm": {"name": task.algorithm, "preset": options.preset, "config": dict(config or {})},
                 "environment": {"name": task.environment, "config": dict(task.config)},
                 "sampling": sampling,
                 "stop": {"envSteps": task.steps},
@@ -231,18 +231,16 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     either.add_argument("--keep", action="store_true", help=f"write the curves to {FOLDER.name}/<preset>.csv")
 
 
-WHOLE_EPISODES = {
-    "mode": "Asynchronous",
-    "envRunners": 2,
-    "envsPerRunner": 4,
-    "cpusPerEnvRunner": 0.5,
-    "episodesPerUpdate": 8,
-}
+WHOLE_EPISODES = {"mode": "Asynchronous", "envRunners": 10, "cpusPerEnvRunner": 0.1, "episodesPerUpdate": 8}
+# The preset's are for rollouts of 32 steps.
+LONG_HORIZON = {"gamma": 0.99, "lambda_": 0.95}
 VARIANTS = {
     STABLE_BASELINES: lambda options: stable_baselines(options, STABLE_BASELINES) if options.preset in PEERS else {},
     OURS: lambda options: trainyard(options, OURS, {"envRunners": 0}),
     f"{OURS}, 2 runners": lambda options: trainyard(options, f"{OURS}, 2 runners", {"envRunners": 2}),
-    ASYNCHRONOUS: lambda options: trainyard(options, ASYNCHRONOUS, WHOLE_EPISODES),
+    ASYNCHRONOUS: lambda options: (
+        trainyard(options, ASYNCHRONOUS, WHOLE_EPISODES, LONG_HORIZON) if options.preset == "cartpole" else {}
+    ),
 }
 
 
