@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.algorithms.dqn.dqn import DQN, calculate_rr_weights
+from ray.rllib.algorithms.dqn.dqn import DQN
 from ray.rllib.algorithms.sac.sac import SAC
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
@@ -70,7 +70,7 @@ class FlatReplayDQN(DQN):
         trained = False
         runner = self._round_runner()
         while sampled < goal:
-            store, train = calculate_rr_weights(self.config)
+            store, train = samples_and_updates(self.config)
             fresh = sum(self._sample_and_store(clock, runner) for _ in range(store))
             if not fresh:
                 # No runner answered; RLlib decides what becomes of that.
@@ -197,6 +197,19 @@ class _WeightCopies:
     @torch.no_grad()
     def make(self) -> None:
         torch._foreach_copy_(self._to, self._from)
+
+
+def samples_and_updates(config: AlgorithmConfig) -> tuple[int, int]:
+    """How often a round samples, and how often it then updates, so that `training_intensity` is kept.
+
+    RLlib counts the runner of the driver among those that sample, which it does not where there are others: with one of
+    these, every sampled step is replayed twice as often as was asked.
+    """
+    if not config.training_intensity:
+        return 1, 1
+    sampled = config.get_rollout_fragment_length() * config.num_envs_per_env_runner * max(config.num_env_runners, 1)
+    updates = config.training_intensity * sampled / config.total_train_batch_size
+    return (round(1 / updates), 1) if updates < 1 else (1, round(updates))
 
 
 def _n_step(config: AlgorithmConfig) -> NStep:
