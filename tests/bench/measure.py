@@ -58,7 +58,7 @@ def start_ray(cpus: int) -> None:
     """A Ray of its own with `cpus` logical CPUs, or the one that RAY_ADDRESS names."""
     import ray
 
-    own = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": cpus, "include_dashboard": False}
+    own = {} if "RAY_ADDRESS" in os.environ else {"address": "local", "num_cpus": cpus, "include_dashboard": False}
     ray.init(log_to_driver=False, logging_level="ERROR", **own)
 
 
