@@ -35,6 +35,15 @@ class Walk(gym.Env):
 def train(config):
     yield {"reward": float(config["x"])}
 """
+COMMAND = ("-m", "trainyard.cli")
+ON_ANOTHER_NODE = """
+from trainyard.cli import main
+from trainyard.requirements import Requirements
+
+Requirements.enter = lambda self: None
+main()
+"""
+"""A driver whose own node has the packages, while those of its workers cannot get them."""
 PPO = {
     "algorithm": {
         "name": "PPO",
@@ -56,10 +65,10 @@ def packages(tmp_path):
     return {"pip": ["own-walk==1.0"], "pipInstallOptions": ["--no-index", f"--find-links={folder}"]}
 
 
-def trainyard(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def trainyard(folder: Path, *arguments: str, start: tuple[str, ...] = COMMAND, **environ: str):
     given = os.environ | {"PIP_CONFIG_FILE": os.devnull, "TMPDIR": str(folder / "tmp")} | environ
     (folder / "tmp").mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "trainyard.cli", *arguments]
+    command = [sys.executable, *start, *arguments]
     return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
 
 
@@ -69,7 +78,7 @@ def run(folder: Path, address: str, spec: dict) -> subprocess.CompletedProcess[s
     return trainyard(folder, "run", "-f", "run.yaml", "--ray-address", address)
 
 
-def drive(folder: Path, address: str, spec: dict, command: str = "drive") -> tuple[int, dict]:
+def drive(folder: Path, address: str, spec: dict, command: str = "drive", start=COMMAND) -> tuple[int, dict]:
     """A driver as the operator starts it; its exit code and final line."""
     document = {"apiVersion": "trainyard.dev/v1alpha1", "kind": "TrainingRun", "metadata": {"name": "r"}, "spec": spec}
     environ = {
@@ -77,7 +86,7 @@ def drive(folder: Path, address: str, spec: dict, command: str = "drive") -> tup
         "TRAINYARD_PROGRESS_DIR": str(folder),
         "TRAINYARD_RUN": json.dumps(document),
     }
-    done = trainyard(folder, command, **environ)
+    done = trainyard(folder, command, start=start, **environ)
     print(done.stdout, done.stderr)
     return done.returncode, json.loads((folder / "trainyard-local.jsonl").read_text().splitlines()[-1])
 
@@ -162,3 +171,24 @@ print(json.dumps(said))
     for message in said:
         assert message.startswith(f"on {socket.gethostname()}: spec.runtimeEnv.pip: pip could not install")
         assert message.endswith("No matching distribution found for nobody-has-this")
+
+
+SEARCH = {"metric": "reward", "mode": "max", "parameters": [{"path": "trainable.config.x", "grid": [1, 2]}]}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param(PPO, id="env runners"),
+        pytest.param(PPO | {"sampling": {"mode": "Asynchronous", "envRunners": 2}}, id="whole-episode runners"),
+        pytest.param({"trainable": {"function": "functions:generator"}, "search": SEARCH}, id="trials"),
+        pytest.param({"trainable": {"function": "functions:reporting"}, "search": SEARCH}, id="trials under Tune"),
+    ],
+)
+def test_workers_that_cannot_install_end_the_run_as_the_users_error(ray_nodes, tmp_path, spec):
+    spec = spec | ({"environment": {"name": "CartPole-v1"}} if "algorithm" in spec else {})
+    spec = spec | {"runtimeEnv": {"pip": ["nobody-has-this"], "pipInstallOptions": ["--no-index"]}}
+    code, final = drive(tmp_path, ray_nodes.address, spec, start=("-c", ON_ANOTHER_NODE))
+    failure = final["failure"]
+    assert (code, failure["kind"], failure["field"]) == (2, "User", "spec.runtimeEnv.pip")
+    assert "No matching distribution found for nobody-has-this" in failure["message"]
