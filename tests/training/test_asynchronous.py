@@ -212,6 +212,20 @@ class TestCollector:
         assert set(versions) <= {0, 9}
         assert versions[-5:] == [9] * 5
 
+    def test_a_learner_that_is_slower_than_the_environments_still_gets_fresh_episodes(self, collect_from):
+        collector = collect_from(lambda: Timed(0.001), runners=2)
+        # The first weights of a runner whose process starts late are old ones.
+        while collector.status().answering < 2:
+            collector.gather(2)
+        collector.gather(10)
+        lags = []
+        for version in range(1, 41):
+            collector.publish(coin(version))
+            time.sleep(0.02)  # an update, in which a runner plays many times as many as are wanted
+            lags += [version - episode.policy_version for episode in collector.gather(1)]
+        # Of each runner there are an answer, a queue of one and an episode that waits for room in it.
+        assert max(lags) <= 10, lags
+
     def test_its_status_counts_every_step_and_tells_memory(self, collect_from):
         collector = collect_from(lambda: Timed(0.001), runners=2, envs_per_runner=3)
         episodes = collector.gather(30)

@@ -1,7 +1,9 @@
 """Collects finished episodes from runner actors, whichever comes first.
 
-There is no barrier: one request is always under way with each runner, and an answer is processed when it is there.
-A runner that died is replaced, so is one whose environment hangs; nobody waits for either.
+There is no barrier: one request is always under way with each runner, and an answer is processed as soon as its
+episodes are wanted. Answers beyond that stay with their runners, which then wait: where the learner is the slower one,
+episodes that nobody has learned from would pile up here and grow stale. A runner that died is replaced, so is one
+whose environment hangs; nobody waits for either.
 """
 
 from __future__ import annotations
@@ -125,11 +127,10 @@ class EpisodeCollector:
         """
         if self._weights is None:
             raise RuntimeError("publish() weights before gathering episodes")
-        self._receive(timeout=0.0)
         while len(self._ready) < count:
             if on_wait is not None:
                 on_wait(len(self._ready))
-            self._receive(timeout=1.0)
+            self._receive(count, timeout=1.0)
         return [self._ready.popleft() for _ in range(count)]
 
     def status(self) -> CollectorStatus:
@@ -173,13 +174,15 @@ class EpisodeCollector:
         runner.asked_at = time.monotonic()
         self._pending[request] = runner
 
-    def _receive(self, timeout: float) -> None:
+    def _receive(self, count: int, timeout: float) -> None:
+        """Takes answers until `count` episodes are ready; waits at most `timeout` seconds for the first."""
         requests = list(self._pending)
         answered, _ = ray.wait(requests, num_returns=1, timeout=timeout)
         if answered:
-            # Whatever else is there is taken in the same round.
             answered, _ = ray.wait(requests, num_returns=len(requests), timeout=0)
         for request in answered:
+            if len(self._ready) >= count:
+                break
             runner = self._pending.pop(request)
             try:
                 delivery = ray.get(request)
@@ -187,7 +190,7 @@ class EpisodeCollector:
                 self._replace(runner, why=str(error))
                 continue
             self._accept(runner, delivery)
-        self._replace_stalled()
+        self._replace_stalled(answered)
 
     def _accept(self, runner: _Runner, delivery: Delivery) -> None:
         runner.answered = True
@@ -211,7 +214,8 @@ class EpisodeCollector:
                 f"{failure.error}\n{failure.traceback}"
             )
 
-    def _replace_stalled(self) -> None:
+    def _replace_stalled(self, answered: list[ray.ObjectRef]) -> None:
+        """Replaces runners without an answer for too long; those of `answered` wait for this side, not it for them."""
         now = time.monotonic()
         if not any(runner.answered for runner in self._pending.values()):
             if now - self._started_at > self._settings.start and not self._replaced:
@@ -222,7 +226,7 @@ class EpisodeCollector:
             return
         overdue = self._settings.stall + self._settings.heartbeat
         for request, runner in list(self._pending.items()):
-            if runner.answered and now - runner.asked_at > overdue:
+            if runner.answered and request not in answered and now - runner.asked_at > overdue:
                 del self._pending[request]
                 self._replace(runner, why=f"no answer for {overdue:.0f} s")
 

@@ -65,7 +65,7 @@ class EpisodeRunner:
         self._settings = settings
         self._policy: Policy | None = None
         self._policy_arrived = threading.Event()
-        self._finished: queue.Queue[Episode | Failure] = queue.Queue(maxsize=max(2, 2 * settings.envs))
+        self._finished: queue.Queue[Episode | Failure] = queue.Queue(maxsize=settings.envs)
         self._steps = [0] * settings.envs
         self._busy_since: list[float | None] = [None] * settings.envs
         self._memory = _MemoryReading()
@@ -90,15 +90,15 @@ class EpisodeRunner:
         return Delivery(episodes, failures, sum(self._steps), self._longest_busy(), self._memory.read())
 
     def _take(self, timeout: float) -> list[Episode | Failure]:
+        """One item per environment at most: quick environments would go on and on to fill the answer."""
+        items: list[Episode | Failure] = []
         try:
-            items = [self._finished.get(timeout=timeout)]
-        except queue.Empty:
-            return []
-        while True:
-            try:
+            items.append(self._finished.get(timeout=timeout))
+            while len(items) < self._settings.envs:
                 items.append(self._finished.get_nowait())
-            except queue.Empty:
-                return items
+        except queue.Empty:
+            pass
+        return items
 
     def _longest_busy(self) -> float:
         now = time.monotonic()
