@@ -2,7 +2,7 @@
 
 RLlib's default pieces sort every value by episode and back, for modules with states, time and several agents. With one
 agent and no state the outcome is the stacked observations, and the actions as the environment takes them.
-tests/unit/test_connectors.py compares what runners sample with both. Set through RLlib's own configuration.
+tests/training/test_connectors.py compares what runners sample with both. Set through RLlib's own configuration.
 """
 
 from __future__ import annotations
