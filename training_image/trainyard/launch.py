@@ -6,6 +6,7 @@ every end into the final progress line and an exit code.
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import shutil
@@ -299,11 +300,12 @@ def connect(initialise: Callable[[Any], object], started: Started) -> None:
     """
     specification = started.specification
     with ThreadPoolExecutor(1, thread_name_prefix="import-rllib") as pool:
-        checking = pool.submit(_make_environment, specification) if _environment_is_known(started) else None
+        pool.submit(importlib.import_module, "ray")
+        if _environment_is_known(started):
+            # In this thread: some environments can only be made in the main one.
+            _make_environment(specification)
         import ray
 
-        if checking is not None:
-            checking.result()
         importing = pool.submit(_import_rllib) if specification.algorithm is not None else None
         initialise(ray)
         _SIGTERM.install()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 from rich.console import Console
@@ -177,6 +178,12 @@ def test_rllib_is_imported_ahead_only_where_env_runners_need_it(spec, expected):
     assert runners_with_rllib(parse(spec)) == expected
 
 
+def started(folder, spec):
+    sink = Progress(ProgressFile(folder / "p.jsonl", "job"))
+    place = storage.at_directory(folder / "run")
+    return Started(Identity("run"), parse(spec), {"spec": spec}, place, sink, Console(quiet=True))
+
+
 @pytest.mark.parametrize(
     ("section", "field"),
     [
@@ -192,10 +199,21 @@ def test_rllib_is_imported_ahead_only_where_env_runners_need_it(spec, expected):
 )
 def test_an_environment_that_cannot_be_made_is_told_before_ray_is_started(tmp_path, section, field):
     spec = {"algorithm": {"name": "PPO"}, "stop": {"iterations": 1}} | section
-    sink = Progress(ProgressFile(tmp_path / "p.jsonl", "job"))
-    place = storage.at_directory(tmp_path / "run")
-    started = Started(Identity("run"), parse(spec), {"spec": spec}, place, sink, Console(quiet=True))
     connected = []
     with pytest.raises(InvalidConfiguration, match=field):
-        connect(connected.append, started)
+        connect(connected.append, started(tmp_path, spec))
     assert connected == []
+
+
+def test_the_environment_is_made_in_the_main_thread_which_some_need(tmp_path, monkeypatch):
+    class Reached(Exception):
+        pass
+
+    def chosen(specification):
+        assert threading.current_thread() is threading.main_thread()
+        raise Reached
+
+    monkeypatch.setattr("trainyard.environment_names.chosen", chosen)
+    spec = {"algorithm": {"name": "PPO"}, "environment": {"name": "CartPole-v1"}, "stop": {"iterations": 1}}
+    with pytest.raises(Reached):
+        connect(lambda ray: None, started(tmp_path, spec))
