@@ -15,7 +15,7 @@ from torch import nn
 
 from trainyard.algorithms import build_config
 from trainyard.asynchronous.export import ActionRules
-from trainyard.exporting import NotExported, export, rules_of
+from trainyard.exporting import NotExported, export
 from trainyard.specification import parse
 
 ALONE = """
@@ -51,7 +51,7 @@ def load(path):
 @pytest.mark.parametrize("name", ["PPO", "APPO", "IMPALA", "DQN"])
 def test_discrete_actions_are_those_of_the_largest_output(tmp_path, name):
     config, module = configured(name, "CartPole-v1")
-    export(module, tmp_path / "policy.pt2", rules_of(config))
+    export(module, tmp_path / "policy.pt2", ActionRules.of(config))
     observations = observations_of(module)
     output = module.forward_inference({Columns.OBS: torch.from_numpy(observations)})
     if name == "DQN":
@@ -71,7 +71,7 @@ def test_continuous_actions_are_in_the_environments_own_scale(tmp_path, name):
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(3)  # beyond the bounds
-    export(module, tmp_path / "policy.pt2", rules_of(config))
+    export(module, tmp_path / "policy.pt2", ActionRules.of(config))
     observations = observations_of(module)
     inputs = module.forward_inference({Columns.OBS: torch.from_numpy(observations)})[Columns.ACTION_DIST_INPUTS]
     mean = inputs[:, :1].detach().numpy()
@@ -104,7 +104,7 @@ def test_other_rules_for_actions_are_followed(tmp_path, rules, expected):
 
 def test_torch_alone_loads_it(tmp_path):
     config, module = configured("PPO", "CartPole-v1")
-    export(module, tmp_path / "policy.pt2", rules_of(config))
+    export(module, tmp_path / "policy.pt2", ActionRules.of(config))
     observations = observations_of(module)
     np.save(tmp_path / "observations.npy", observations)
     files = [str(tmp_path / name) for name in ("policy.pt2", "observations.npy", "actions.npy")]

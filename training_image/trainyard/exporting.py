@@ -51,7 +51,7 @@ def export_best(run: Run) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / POLICY_FILE
             # A specification does not change how RLlib treats actions.
-            export(module, path, rules_of(AlgorithmConfig()))
+            export(module, path, ActionRules.of(AlgorithmConfig()))
             store.add_to_best(path)
     except NotExported as error:
         logger.warning("the best policy is not exported: %s", error)
@@ -61,10 +61,6 @@ def export_best(run: Run) -> dict[str, Any]:
         logger.exception("the best policy is not exported")
         return {"policyNotExported": described(error)}
     return {"policy": f"{BEST}/{POLICY_FILE}"}
-
-
-def rules_of(config: AlgorithmConfig) -> ActionRules:
-    return ActionRules(normalize_actions=config.normalize_actions, clip_actions=config.clip_actions)
 
 
 def export(module: RLModule, path: Path, rules: ActionRules) -> None:
@@ -117,7 +113,7 @@ class GreedyPolicy(nn.Module):
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         outputs = self.module._forward_inference({Columns.OBS: observations})
-        actions = self._greedy(outputs)
+        actions = _greedy(outputs, self._distribution)
         if self._bounds is None:
             return actions
         low, high = self._bounds
@@ -125,10 +121,13 @@ class GreedyPolicy(nn.Module):
             actions = low + (actions + 1.0) * (high - low) / 2.0
         return torch.clamp(actions, low, high)
 
-    def _greedy(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        if Columns.ACTIONS in outputs:
-            return outputs[Columns.ACTIONS]
-        return self._distribution.from_logits(outputs[Columns.ACTION_DIST_INPUTS]).to_deterministic().sample()
+
+def _greedy(outputs: dict[str, torch.Tensor], distribution: Any) -> torch.Tensor:
+    """The most probable actions, before they are unsquashed or clipped."""
+    if Columns.ACTIONS in outputs:
+        return outputs[Columns.ACTIONS]
+    actions: torch.Tensor = distribution.from_logits(outputs[Columns.ACTION_DIST_INPUTS]).to_deterministic().sample()
+    return actions
 
 
 def _observations(space: gym.spaces.Box) -> torch.Tensor:
@@ -144,12 +143,7 @@ def _require_same_actions(module: Any, rules: ActionRules, observations: torch.T
     policy = torch.export.load(path).module()
     with torch.no_grad():
         outputs = module.forward_inference({Columns.OBS: observations})
-        if Columns.ACTIONS in outputs:
-            chosen = outputs[Columns.ACTIONS]
-        else:
-            distribution = module.get_inference_action_dist_cls()
-            chosen = distribution.from_logits(outputs[Columns.ACTION_DIST_INPUTS]).to_deterministic().sample()
-        expected = chosen.numpy()
+        expected = _greedy(outputs, module.get_inference_action_dist_cls()).numpy()
         if rules.normalize_actions:
             expected = unsquash_action(expected, module.action_space)
         elif rules.clip_actions:

@@ -161,7 +161,7 @@ class AsynchronousPPO(PPO):
         # Told of every episode that arrives, those that are too stale to learn from included.
         self.listeners: list[Callable[[list[Episode]], None]] = []
         super().setup(config)
-        self._rules = ActionRules(self.config.normalize_actions, self.config.clip_actions)
+        self._rules = ActionRules.of(self.config)
         spec = self.config.get_multi_rl_module_spec(
             spaces=self.env_runner.get_spaces() if self.env_runner else None, inference_only=False
         )

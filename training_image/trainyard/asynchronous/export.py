@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical, TorchDiagGaussian
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
@@ -40,6 +41,10 @@ class ActionRules:
 
     normalize_actions: bool = True
     clip_actions: bool = False
+
+    @classmethod
+    def of(cls, config: AlgorithmConfig) -> ActionRules:
+        return cls(config.normalize_actions, config.clip_actions)
 
 
 def numpy_weights(module: RLModule, version: int, rules: ActionRules) -> PolicyWeights:

@@ -13,6 +13,7 @@ clip of the value loss), over the N rows of the mask:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,7 @@ def categorical_terms(new: torch.Tensor, old: torch.Tensor | None, actions: torc
     )
 
 
-LOG_SQRT_2_PI = 0.5 * float(torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64)))
+LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
 
 
 def gaussian_terms(new: torch.Tensor, old: torch.Tensor | None, actions: torch.Tensor) -> Terms:
