@@ -8,6 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import ray
 from rich.console import Console
 from sqlalchemy import make_url, text
 
@@ -22,6 +23,7 @@ from trainyard.search import AllTrialsFailed
 from trainyard.specification import parse
 from trainyard.storage import at_directory
 from trainyard.trainables import load
+from trainyard.trial_player import STARTED
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -60,6 +62,14 @@ def at_the_same_time(folder):
         running += change
         most = max(most, running)
     return most
+
+
+@pytest.mark.parametrize(("function", "processes"), [("generator", 2), ("reporting", 0)])
+def test_processes_are_prepared_for_the_first_trials_where_ray_gives_them_these(function, processes, monkeypatch):
+    monkeypatch.setattr(trial_tasks, "_TUNE_MODULES", ())  # other tests have imported it into this process
+    specification = parse(normalise_numbers(grid(function, [1, 2, 3], maxConcurrentTrials=2)))
+    prepared = ray.get(trial_tasks.prepare(specification))
+    assert [kind for kind, _ in prepared] == [STARTED] * processes
 
 
 def test_a_grid_of_a_generator_runs_as_tasks_within_its_limit(tmp_path):

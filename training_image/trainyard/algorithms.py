@@ -8,7 +8,9 @@ import pickle
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -267,6 +269,9 @@ class Trainer:
     """
 
     def __init__(self, config: AlgorithmConfig) -> None:
+        if config.num_env_runners and not config.num_learners:
+            # torch imports its compiler with the first optimizer; here, while the env runners' processes start.
+            Thread(target=import_module, args=("torch._dynamo",), daemon=True).start()
         self.algorithm: Algorithm = config.build_algo()
 
     def train(self) -> tuple[dict[str, Any], list[dict[str, float]]]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from rich.console import Console
 
-from trainyard import manifest, progress, requirements, resuming, sizing, storage
+from trainyard import manifest, progress, requirements, resuming, sizing, storage, trial_tasks
 from trainyard.cleanup import RayTrainingCleanup
 from trainyard.errors import (
     EXIT_FAILED,
@@ -293,7 +293,7 @@ def _memory_bytes() -> int:
 
 
 def connect(initialise: Callable[[Any], object], started: Started) -> None:
-    """Connect to Ray while RLlib is being imported, on the driver and in the processes of the future env runners.
+    """Connect to Ray while RLlib is being imported; processes of future trials start and import meanwhile.
 
     Raises:
         InvalidConfiguration: the environment cannot be made, which is known before there is a Ray.
@@ -306,14 +306,15 @@ def connect(initialise: Callable[[Any], object], started: Started) -> None:
             _make_environment(specification)
         import ray
 
-        importing = pool.submit(_import_rllib) if specification.algorithm is not None else None
+        rllib = "trainyard.algorithms"
+        importing = pool.submit(importlib.import_module, rllib) if specification.algorithm is not None else None
         initialise(ray)
         _SIGTERM.install()
         if started.requirements is not None:
             started.console.print(f"installing {', '.join(started.requirements.packages)}", markup=False)
             started.requirements.enter()
-        if runners := runners_with_rllib(specification):
-            _warm(ray, runners, specification.sampling.cpus_per_env_runner)
+        if specification.trainable is not None:
+            trial_tasks.prepare(specification)
         if importing is not None:
             importing.result()
 
@@ -328,24 +329,6 @@ def _make_environment(specification: Specification) -> None:
     from trainyard.environment_names import chosen
 
     chosen(specification)
-
-
-def _import_rllib() -> None:
-    import trainyard.algorithms  # noqa: F401
-
-
-def runners_with_rllib(specification: Specification) -> int:
-    """Env runners of the start that need RLlib: trials start their own, whole episodes are collected without it."""
-    if specification.algorithm is None or specification.search is not None or specification.whole_episodes:
-        return 0
-    return specification.sampling.env_runners
-
-
-def _warm(ray: Any, processes: int, cpus: float) -> None:
-    """Let worker processes import RLlib now; Ray gives them to the env runners later. Nobody waits for these tasks."""
-    import_rllib = ray.remote(num_cpus=cpus, max_retries=0)(_import_rllib)
-    for _ in range(processes):
-        import_rllib.remote()
 
 
 class Sigterm:

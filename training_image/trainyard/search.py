@@ -26,7 +26,7 @@ from trainyard.recording.search import recorded
 from trainyard.reports import build as report
 from trainyard.reports.records import now
 from trainyard.run import Identity, Run
-from trainyard.specification import Specification, TrialResources, parse
+from trainyard.specification import Specification, parse
 from trainyard.stopping import Counters, fraction_done
 from trainyard.terminal import duration, number
 from trainyard.trainables import iterations_of, load, with_values
@@ -152,7 +152,7 @@ def _run_trials(started: Started, found: list[Point], table: TrialTable, view: _
     specification, spec = started.specification, started.document["spec"]
     _wait_for_cpus(sizing.logical_cpus(specification))
     if specification.trainable is not None and trial_tasks.suits(load(specification.trainable.function)):
-        own = specification.search.resources_per_trial if specification.search else TrialResources()
+        own = specification.trial_resources
         specifications = [trial_specification(spec, point) for point in found]
         concurrent = sizing.concurrent_trials(specification)
         trial_tasks.run_trials(specifications, own, concurrent, table, view.refresh)
@@ -246,7 +246,7 @@ def _resources(specification: Specification) -> Any:
     """A trial's own process, and what it starts: env runners and learners."""
     from ray import tune
 
-    own = specification.search.resources_per_trial if specification.search else TrialResources()
+    own = specification.trial_resources
     trial = {"CPU": own.cpu} | ({"GPU": own.gpu} if own.gpu else {})
     if specification.algorithm is None:
         return tune.PlacementGroupFactory([trial])

@@ -339,6 +339,11 @@ class Specification(Section):
         """Whether PPO learns from whole episodes as they arrive; APPO and IMPALA are asynchronous in RLlib's way."""
         return self.algorithm is not None and self.algorithm.name == "PPO" and self.sampling.mode == "Asynchronous"
 
+    @property
+    def trial_resources(self) -> TrialResources:
+        """What a trial's own process takes; a trainable without a search is one trial."""
+        return self.search.resources_per_trial if self.search else TrialResources()
+
 
 def parse(spec: dict[str, Any]) -> Specification:
     """Validate `spec` (numbers already normalised by `trainyard.manifest`).

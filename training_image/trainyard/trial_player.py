@@ -21,6 +21,12 @@ STARTED = "started"
 RESULT = "result"
 
 
+def import_ahead(function: str) -> tuple[str, Any]:
+    """Import what `play` will, before there is a trial; what is returned goes the way of a result."""
+    load(function)
+    return STARTED, socket.gethostname()
+
+
 def play(function: str, config: dict[str, Any], stop: Stop | None) -> Iterator[tuple[str, Any]]:
     """Where it runs, then every result; ends early when a result meets `stop`."""
     yield STARTED, socket.gethostname()

@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from trainyard import sizing
 from trainyard.errors import described
 from trainyard.specification import Specification, Stop, TrialResources
-from trainyard.trainables import Function
-from trainyard.trial_player import STARTED, play
+from trainyard.trainables import Function, load
+from trainyard.trial_player import STARTED, import_ahead, play
 from trainyard.trials import TrialTable
 
 # Modules whose presence says that the function may want a Tune session (tune.report, tune.get_checkpoint, ...).
@@ -25,6 +26,25 @@ _TUNE_MODULES = ("ray.tune", "ray.train")
 def suits(function: Function) -> bool:
     """Whether `function` can run without Tune: a generator, and nothing that it imports has imported Tune."""
     return inspect.isgeneratorfunction(function) and not any(name in sys.modules for name in _TUNE_MODULES)
+
+
+def prepare(specification: Specification) -> list[Any]:
+    """Let processes for the first trials start and import the function, which Ray then gives to the trials.
+
+    Returns the tasks' references. Nobody need wait for them: what fails in one fails again, and is told, in a trial.
+    Trials of Tune and env runners cannot be prepared so: they are actors, and Ray gives these no process that has run
+    a task.
+    """
+    import ray
+
+    trainable = specification.trainable
+    assert trainable is not None
+    if not suits(load(trainable.function)):
+        return []
+    # Without the trials' GPUs: Ray ends a process that had one.
+    cpus = specification.trial_resources.cpu
+    task = ray.remote(num_cpus=cpus, max_retries=0, scheduling_strategy="SPREAD")(import_ahead)
+    return [task.remote(trainable.function) for _ in range(sizing.concurrent_trials(specification))]
 
 
 def run_trials(

@@ -21,7 +21,6 @@ from trainyard.launch import (
     identity_of,
     open_storage,
     progress_path,
-    runners_with_rllib,
 )
 from trainyard.progress import Progress, ProgressFile
 from trainyard.run import Identity
@@ -157,25 +156,6 @@ def test_importing_the_package_and_its_command_imports_neither_ray_nor_torch():
     code = "import sys, trainyard.cli, trainyard.launch; print(sorted({'ray', 'torch'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "[]"
-
-
-CARTPOLE = {"environment": {"name": "CartPole-v1"}, "stop": {"iterations": 1}}
-PPO = CARTPOLE | {"algorithm": {"name": "PPO"}}
-ASYNCHRONOUS = {"sampling": {"envRunners": 10, "mode": "Asynchronous", "episodesPerUpdate": 5}}
-
-
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        (PPO | {"sampling": {"envRunners": 3}}, 3),
-        (PPO | {"sampling": {"envRunners": 0}}, 0),
-        (PPO | ASYNCHRONOUS, 0),  # 0.4 GB each that nobody would use and no size would count
-        (CARTPOLE | {"algorithm": {"name": "IMPALA"}, "sampling": {"envRunners": 2}}, 2),
-        ({"entrypoint": "python program.py", "resources": {"cpus": 2}}, 0),
-    ],
-)
-def test_rllib_is_imported_ahead_only_where_env_runners_need_it(spec, expected):
-    assert runners_with_rllib(parse(spec)) == expected
 
 
 def started(folder, spec):

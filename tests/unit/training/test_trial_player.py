@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from trainyard.specification import Stop
-from trainyard.trial_player import RESULT, STARTED, play
+from trainyard.trial_player import RESULT, STARTED, import_ahead, play
 
 FUNCTION = "trainyard.examples.tune_grid:train"
 
@@ -31,6 +31,12 @@ def test_a_process_of_a_trial_imports_neither_specification_nor_tables():
     code = f"import sys, trainyard.trial_player; print([name for name in {names} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_process_that_was_prepared_has_imported_the_function(monkeypatch):
+    monkeypatch.delitem(sys.modules, "trainyard.examples.tune_grid")
+    import_ahead(FUNCTION)
+    assert "trainyard.examples.tune_grid" in sys.modules
 
 
 def test_the_report_can_be_imported_ahead():
