@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-MODULES = ("training_speed", "presets", "whole_episodes", "grid_search", "dqn_speed", "startup")
+MODULES = ("training_speed", "sampling", "presets", "whole_episodes", "grid_search", "dqn_speed", "startup")
 
 if __name__ == "__main__":
     failed = [
