@@ -69,14 +69,23 @@ class TestWrapper:
         assert wrapped(size=2).reset(seed=0, options={"context": [1.0, 0.5]})[1]["context"].tolist() == [1.0, 0.5]
 
     @pytest.mark.parametrize(
-        "config",
-        [{}, {"kind": "order", "size": 2}, {"kind": "choice"}, {"kind": "choice", "values": [[3.0]]},
-         {"size": 2, "fixed": [1.0]}, {"size": 2, "reward": "no.module:f"},
-         {"size": 2, "reward": "json"}, {"size": 2, "reward": ":f"}],
+        ("config", "argument"),
+        [({}, "size"), ({"kind": "order", "size": 2}, "kind"), ({"kind": "choice"}, "values"),
+         ({"kind": "choice", "values": [[3.0]]}, "values"), ({"size": 2, "fixed": [1.0]}, "fixed"),
+         ({"size": 2, "fixed": ["a", "b"]}, "fixed"), ({"size": 2, "reward": "no.module:f"}, "reward"),
+         ({"size": 2, "reward": "json"}, "reward"), ({"size": 2, "reward": ":f"}, "reward")],
     )  # fmt: skip
-    def test_a_wrong_configuration_is_refused(self, config):
-        with pytest.raises(InvalidConfiguration, match=r"spec\.environment\.wrappers\.context"):
-            wrapped(**config)
+    def test_a_wrong_configuration_is_refused_with_its_place(self, config, argument):
+        with pytest.raises(InvalidConfiguration) as error:
+            environments.wrap(gymnasium.make("CartPole-v1"), ["NormalizeReward", {"name": "context", "config": config}])
+        assert [fault.field for fault in error.value.faults] == [f"spec.environment.wrappers[1].config.{argument}"]
+
+    def test_observations_that_cannot_be_flattened_are_the_fault_of_the_wrapper(self):
+        class Sequences(gymnasium.ObservationWrapper):
+            observation_space = gymnasium.spaces.Sequence(gymnasium.spaces.Discrete(2))
+
+        with pytest.raises(InvalidConfiguration, match=r"spec\.environment\.wrappers\[0\]: the observation space"):
+            environments.wrap(Sequences(gymnasium.make("CartPole-v1")), [{"name": "context", "config": {"size": 2}}])
 
     def test_it_is_a_wrapper_by_name(self):
         env = environments.wrap(gymnasium.make("CartPole-v1"), [{"name": "context", "config": {"size": 3}}])
@@ -120,6 +129,11 @@ class TestRestoreOrder:
 
 
 class TestEpisodeSeeds:
+    def test_a_position_that_is_none_is_refused_with_its_place(self):
+        entry = {"name": "episode-seeds", "config": {"position": 2, "total": 2}}
+        with pytest.raises(InvalidConfiguration, match=r"wrappers\[0\]: episode-seeds .*position 2 is not from 0 to 1"):
+            environments.wrap(gymnasium.make("CartPole-v1"), [entry])
+
     def test_several_environments_together_play_the_episodes_that_one_plays(self):
         def starts(position, total, count):
             env = environments.wrap(

@@ -12,7 +12,6 @@ from gymnasium import spaces
 from trainyard.errors import InvalidConfiguration
 from trainyard.loading import load
 
-_FIELD = "spec.environment.wrappers.context"
 KINDS = ("permutation", "uniform", "choice")
 
 ContextReward = Callable[[np.ndarray, float, np.ndarray, Any, dict[str, Any]], float]
@@ -48,6 +47,10 @@ class ContextWrapper(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
         fixed: this context in every episode, for instance in an evaluation.
         reward: ``package.module:function`` or a function called with (context, reward, observation, action, info)
             that returns the reward.
+
+    Raises:
+        InvalidConfiguration: a fault's field is the argument; :func:`trainyard.environments.registry.wrap` knows where
+            in the specification that was written.
     """
 
     def __init__(
@@ -62,18 +65,18 @@ class ContextWrapper(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
     ) -> None:
         super().__init__(env)
         if kind not in KINDS:
-            raise InvalidConfiguration.of(f"{_FIELD}.kind", f"{kind!r} is unknown", f"use one of {', '.join(KINDS)}")
+            raise InvalidConfiguration.of("kind", f"{kind!r} is unknown", f"use one of {', '.join(KINDS)}")
         self._kind = kind
         self._values = _value_table(values) if kind == "choice" else None
         self._size = self._values.shape[1] if self._values is not None else _checked_size(size)
-        self._fixed = None if fixed is None else _fixed_context(fixed, self._size)
-        self._reward = load(reward, f"{_FIELD}.reward") if isinstance(reward, str) else reward
+        self._fixed = None if fixed is None else _vector(fixed, self._size, "fixed")
+        self._reward = load(reward, "reward") if isinstance(reward, str) else reward
         self._random = np.random.default_rng()
         self._context = np.zeros(self._size, dtype=np.float32)
         inner = spaces.flatten_space(env.observation_space)
         if not isinstance(inner, spaces.Box):
             raise InvalidConfiguration.of(
-                _FIELD, f"the observation space {env.observation_space} cannot be flattened", "wrap it before"
+                "", f"the observation space {env.observation_space} cannot be flattened", "wrap it before"
             )
         low = -1.0 if kind == "choice" else 0.0
         self.observation_space = spaces.Box(
@@ -89,7 +92,7 @@ class ContextWrapper(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
             # A stream of its own: the environment draws from the bare seed.
             self._random = np.random.default_rng([seed, 1])
         given = (options or {}).get("context")
-        self._context = self._draw() if given is None else _fixed_context(given, self._size)
+        self._context = self._draw() if given is None else _vector(given, self._size, 'options["context"]')
         observation, info = self.env.reset(seed=seed, options={**(options or {}), "context": self._context})
         return self._with_context(observation), {**info, "context": self._context}
 
@@ -115,7 +118,7 @@ class ContextWrapper(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
 
 def _checked_size(size: Any) -> int:
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise InvalidConfiguration.of(f"{_FIELD}.size", f"is {size!r}", "give the length of the context, 1 or more")
+        raise InvalidConfiguration.of("size", f"is {size!r}", "give the length of the context, 1 or more")
     return size
 
 
@@ -126,13 +129,16 @@ def _value_table(values: Any) -> np.ndarray:
         table = np.empty(0, dtype=np.float32)
     if table.ndim != 2 or not table.size or np.abs(table).max() > 1:
         raise InvalidConfiguration.of(
-            f"{_FIELD}.values", f"is {values!r}", "list vectors of one length with numbers from -1 to 1"
+            "values", f"is {values!r}", "list vectors of one length with numbers from -1 to 1"
         )
     return table
 
 
-def _fixed_context(fixed: Sequence[float], size: int) -> np.ndarray:
-    vector = np.asarray(fixed, dtype=np.float32)
+def _vector(given: Any, size: int, argument: str) -> np.ndarray:
+    try:
+        vector = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError):
+        vector = np.empty(0, dtype=np.float32)
     if vector.shape != (size,):
-        raise InvalidConfiguration.of(f"{_FIELD}.fixed", f"has shape {vector.shape}", f"give {size} numbers")
+        raise InvalidConfiguration.of(argument, f"is {given!r}", f"give {size} numbers")
     return vector

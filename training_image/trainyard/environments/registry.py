@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from trainyard.errors import InvalidConfiguration
+from trainyard.errors import Fault, InvalidConfiguration
 from trainyard.loading import load
 
 if TYPE_CHECKING:
@@ -89,11 +90,18 @@ def wrap(env: gymnasium.Env[Any, Any], wrappers: Sequence[Any]) -> gymnasium.Env
         wrapper = _wrapper_class(name, field)
         try:
             env = wrapper(env, **config)
-        except (TypeError, AssertionError) as error:
+        except InvalidConfiguration as error:
+            raise InvalidConfiguration(_written_in(field, fault) for fault in error.faults) from error
+        except (TypeError, ValueError, AssertionError) as error:
             raise InvalidConfiguration.of(
                 field, f"{name} cannot wrap {env}: {error}", f"it takes {_parameters(wrapper)}"
             ) from error
     return env
+
+
+def _written_in(wrapper: str, fault: Fault) -> Fault:
+    """A wrapper's own fault, whose field is an argument, with the place of that argument."""
+    return replace(fault, field=f"{wrapper}.config.{fault.field}" if fault.field else wrapper)
 
 
 def _wrapper_entry(entry: Any, field: str) -> tuple[str, dict[str, Any]]:
