@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.unit.charts.conftest import ROOT
+from trainyard_operator.status import KEPT_ATTEMPTS
 
 (FILE,) = (ROOT / "manifests" / "crd").glob("*trainingruns.yaml")
 VERSION = yaml.safe_load(FILE.read_text())["spec"]["versions"][0]
@@ -81,6 +82,10 @@ def test_every_column_shows_a_field_that_exists() -> None:
     for column in VERSION["additionalPrinterColumns"]:
         path = column["jsonPath"].removeprefix(".").split("[")[0]
         assert path == "metadata.creationTimestamp" or path in FIELDS
+
+
+def test_the_status_has_room_for_the_attempts_that_are_kept_and_no_more() -> None:
+    assert FIELDS["status.attempts"]["maxItems"] == KEPT_ATTEMPTS
 
 
 # Where each part of a progress line is shown in the status; None: in the metrics and results alone.
