@@ -83,16 +83,37 @@ class Section(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
 
+def _written_as(pattern: str, remedy: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(remedy)
+        return text
+
+    return AfterValidator(check)
+
+
+Importable = Annotated[str, _written_as(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "write package.module:name")]
+EnvironmentName = Annotated[
+    str, _written_as(r"[A-Za-z0-9_][A-Za-z0-9_./:-]*", "write a Gymnasium id, or a class as package.module:name")
+]
+ResultsUri = Annotated[
+    str, _written_as(r"[a-z][a-z0-9+.-]*://.+", "write a URI with its scheme, for instance file:///results/run")
+]
+ParameterPath = Annotated[
+    str, _written_as(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*", "write a path below spec, such as algorithm.config.lr")
+]
+
+
 class Algorithm(Section):
     name: str
     preset: str | None = None
     config: dict[str, Any] = {}
-    module: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    module: Importable | None = None
     model: dict[str, Any] = {}
 
 
 class Trainable(Section):
-    function: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    function: Importable
     config: dict[str, Any] = {}
 
 
@@ -110,7 +131,7 @@ class Wrapper(Section):
 
 
 class Environment(Section):
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./:-]*$")
+    name: EnvironmentName
     config: dict[str, Any] = {}
     wrappers: list[Wrapper] = []
 
@@ -178,7 +199,7 @@ class Range(Section):
 
 
 class SearchParameter(Section):
-    path: str = Field(pattern=r"^[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*$")
+    path: ParameterPath
     grid: list[Any] | None = Field(default=None, min_length=1)
     choice: list[Any] | None = Field(default=None, min_length=1)
     uniform: Range | None = None
@@ -210,7 +231,7 @@ class ResumeFrom(Section):
     in the place of `run`."""
 
     run: str | None = Field(default=None, min_length=1)
-    uri: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9+.-]*://.+$")
+    uri: ResultsUri | None = None
     checkpoint: Literal["Latest", "Best"] = "Latest"
     restore: Literal["All", "Weights"] = "All"
 
@@ -399,16 +420,6 @@ def _fault(spec: dict[str, Any], error: Any) -> Fault:
             return Fault(field, f"is {error['input']!r}", f"must be {bound[key]} {limit:g}")
         case "literal_error":
             return Fault(field, f"is {error['input']!r}", f"use {context['expected']}")
-        case "string_pattern_mismatch" if field.endswith("function"):
-            return Fault(field, f"is {error['input']!r}", "write package.module:function")
-        case "string_pattern_mismatch" if field == "spec.algorithm.module":
-            return Fault(field, f"is {error['input']!r}", "write package.module:Class")
-        case "string_pattern_mismatch" if field == "spec.resumeFrom.uri":
-            return Fault(
-                field, f"is {error['input']!r}", "write a URI with its scheme, for instance file:///results/run"
-            )
-        case "string_pattern_mismatch" if field == "spec.environment.name":
-            return Fault(field, f"is {error['input']!r}", "write a Gymnasium id, or a class as package.module:Class")
         case "too_short" if isinstance(error["input"], list):
             return Fault(field, "is empty", "remove it, or write one or more items")
         case "too_long":

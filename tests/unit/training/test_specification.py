@@ -116,8 +116,26 @@ def test_quantities_and_durations_are_those_of_kubernetes():
         pytest.param(
             function(trainable={"function": "nocolon"}),
             "spec.trainable.function",
-            "package.module:function",
+            "write package.module:name",
             id="no function",
+        ),
+        pytest.param(
+            ppo(algorithm={"name": "PPO", "module": "Wide"}),
+            "spec.algorithm.module",
+            "write package.module:name",
+            id="no class",
+        ),
+        pytest.param(
+            ppo(environment={"name": "my env"}),
+            "spec.environment.name",
+            "a class as package.module:name",
+            id="no name of an environment",
+        ),
+        pytest.param(
+            grid(parameters=[{"path": "trainable.config.l r", "grid": [1]}]),
+            "spec.search.parameters[0].path",
+            "such as algorithm.config.lr",
+            id="no path",
         ),
         pytest.param(
             ppo(stop={"metrics": [{"metric": "a"}]}),
