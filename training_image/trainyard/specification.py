@@ -277,13 +277,31 @@ class Cleanup(Section):
     dry_run: bool = False
 
 
-class Cluster(Section):
-    """What a driver reads of it; the rest is the operator's."""
+class Pod(Section):
+    """A driver knows the names of the fields; their values are the operator's."""
 
-    model_config = ConfigDict(extra="ignore")
+    cpu: Any = None
+    memory: Any = None
+    gpu: Any = None
+    template: Any = None
+
+
+class WorkerPods(Pod):
+    replicas: Any = None
+
+
+class Cluster(Section):
+    """A driver reads the first two."""
 
     selector: LabelSelector | None = None
     cleanup: Cleanup | None = None
+    head: Pod | None = None
+    worker: WorkerPods | None = None
+    spread: Any = None
+    queue_name: Any = None
+    labels: Any = None
+    annotations: Any = None
+    auth: Any = None
 
 
 def _requirement(text: str) -> str:
@@ -346,7 +364,6 @@ class Specification(Section):
 
     image: Any = None
     image_pull_policy: Any = None
-    image_pull_secrets: Any = None
     ray_version: Any = None
     suspend: Any = None
     backoff_limit: Any = None

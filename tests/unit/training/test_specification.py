@@ -138,6 +138,15 @@ def test_quantities_and_durations_are_those_of_kubernetes():
             id="no path",
         ),
         pytest.param(
+            ppo(cluster={"selektor": {}}), "spec.cluster.selektor", "did you mean selector?", id="misspelt in cluster"
+        ),
+        pytest.param(
+            ppo(cluster={"worker": {"replica": 2}}),
+            "spec.cluster.worker.replica",
+            "did you mean replicas?",
+            id="misspelt in a pod of the cluster",
+        ),
+        pytest.param(
             ppo(stop={"metrics": [{"metric": "a"}]}),
             "spec.stop.metrics[0]",
             "exactly one of atLeast, atMost",
