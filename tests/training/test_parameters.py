@@ -6,11 +6,12 @@ import gymnasium as gym
 import pytest
 import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.core.models.catalog import Catalog
 
 from trainyard import algorithms
 from trainyard.errors import InvalidConfiguration
 from trainyard.learners import LEAN_LEARNERS
-from trainyard.parameters import training_parameters
+from trainyard.parameters import UNREAD, model_parameters, training_parameters
 from trainyard.specification import ALGORITHMS, parse
 
 
@@ -72,6 +73,46 @@ def test_a_wrong_field_of_the_network_is_refused():
     (fault,) = algorithms.faults(specification(model={"fcnet_hidens": [8]}))
     assert str(fault).startswith("spec.algorithm.model.fcnet_hidens: ")
     assert "did you mean fcnet_hiddens?" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "field"),
+    [("PPO", "head_fcnet_kernel_initializer"), ("SAC", "head_fcnet_bias_initializer"), ("DQN", "vf_share_layers")],
+)
+def test_a_field_of_the_network_that_nothing_reads_is_refused(algorithm, field):
+    (fault,) = algorithms.faults(specification(algorithm, model={"fcnet_hiddens": [8], field: None}))
+    assert str(fault).startswith(f"spec.algorithm.model.{field}: is not read by RLlib's network for {algorithm};")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_fields_that_no_network_reads_are_those_that_rllib_never_asks_for(algorithm, monkeypatch):
+    asked = set()
+
+    class Noted(dict):
+        def __getitem__(self, name):
+            asked.add(name)
+            return super().__getitem__(name)
+
+        def get(self, name, default=None):
+            asked.add(name)
+            return super().get(name, default)
+
+    def noting(catalog):
+        catalog._model_config_dict = Noted(catalog._model_config_dict)
+        determine(catalog)
+
+    determine = Catalog._determine_components_hook
+    monkeypatch.setattr(Catalog, "_determine_components_hook", noting)
+    environments = {"DQN": ["CartPole-v1"], "SAC": ["Pendulum-v1"]}.get(algorithm, ["CartPole-v1", "Pendulum-v1"])
+    for environment in environments:
+        space = gym.make(environment)
+        for model in ({}, {"use_lstm": True}):
+            config = algorithms.build_config(specification(algorithm, environment, model=model))
+            spaces = {"default_policy": (space.observation_space, space.action_space)}
+            config.get_rl_module_spec(spaces=spaces).build()
+    # Networks for pictures are not built here; sequences are cut by a connector.
+    elsewhere = {name for name in model_parameters() if name.startswith("conv_")} | {"max_seq_len"}
+    assert set(model_parameters()) - asked - elsewhere == UNREAD[algorithm]
 
 
 def test_all_wrong_parameters_are_reported_at_once():

@@ -99,7 +99,7 @@ def faults(specification: Specification) -> list[Fault]:
     config = CONFIGS[algorithm.name]()
     found = parameters.config_faults(algorithm.name, config, algorithm.config)
     # A network of the user's own has parameters of its own.
-    return found if algorithm.module else found + parameters.model_faults(algorithm.model)
+    return found if algorithm.module else found + parameters.model_faults(algorithm.name, algorithm.model)
 
 
 def seed_everything(seed: int) -> None:

@@ -1,7 +1,8 @@
 """The names that `algorithm.config` and `algorithm.model` may hold.
 
 RLlib does not check names: a misspelt or an obsolete one passes in silence and changes nothing. The allowed names are
-those of the algorithm's own `.training()` on the new API stack, read from its signature.
+those of the algorithm's own `.training()` on the new API stack, read from its signature, and those of the model's
+fields that the algorithm's own network reads.
 """
 
 import dataclasses
@@ -98,6 +99,20 @@ _NOT_IN_A_FILE = {
     "momentum", "store_buffer_in_checkpoints",
 }  # fmt: skip
 
+# Fields of DefaultModelConfig by what they belong to, and which of them the networks of each algorithm do not read.
+_INITIALIZERS = ("kernel_initializer", "kernel_initializer_kwargs", "bias_initializer", "bias_initializer_kwargs")
+_HEAD_INITIALIZERS = {f"head_fcnet_{name}" for name in _INITIALIZERS}
+_FUSION = {f"fusionnet_{name}" for name in ("hiddens", "activation", *_INITIALIZERS)}
+_PREVIOUS = {"lstm_use_prev_action", "lstm_use_prev_reward"}
+_NOT_OF_ACTOR_CRITICS = _HEAD_INITIALIZERS | _FUSION | _PREVIOUS
+UNREAD = {
+    "PPO": _NOT_OF_ACTOR_CRITICS,
+    "APPO": _NOT_OF_ACTOR_CRITICS,
+    "IMPALA": _NOT_OF_ACTOR_CRITICS,
+    "DQN": _FUSION | _PREVIOUS | {"head_fcnet_use_layernorm", "vf_share_layers", "free_log_std", "log_std_clip_param"},
+    "SAC": _HEAD_INITIALIZERS | _PREVIOUS | {"head_fcnet_use_layernorm", "vf_share_layers"},
+}
+
 
 def training_parameters(config: AlgorithmConfig) -> list[str]:
     """Names that `config.training()` takes on the new API stack, the base class's included."""
@@ -138,11 +153,15 @@ def _fault(algorithm: str, name: str, value: Any, allowed: list[str]) -> Fault:
     return Fault(field, f"is no parameter of {algorithm}", nearest(name, allowed))
 
 
-def model_faults(given: Mapping[str, Any]) -> list[Fault]:
-    """Faults in the names of `algorithm.model`."""
-    allowed = model_parameters()
-    return [
-        Fault(f"{MODEL}.{name}", "is no field of RLlib's DefaultModelConfig", nearest(name, allowed))
-        for name in given
-        if name not in allowed
-    ]
+def model_faults(algorithm: str, given: Mapping[str, Any]) -> list[Fault]:
+    """Faults in the names of `algorithm.model`, where the network is RLlib's own."""
+    known = model_parameters()
+    read = [name for name in known if name not in UNREAD[algorithm]]
+    return [_model_fault(algorithm, name, known, read) for name in given if name not in read]
+
+
+def _model_fault(algorithm: str, name: str, known: list[str], read: list[str]) -> Fault:
+    field = f"{MODEL}.{name}"
+    if name in known:
+        return Fault(field, f"is not read by RLlib's network for {algorithm}", "remove it: it would change nothing")
+    return Fault(field, "is no field of RLlib's DefaultModelConfig", nearest(name, read))

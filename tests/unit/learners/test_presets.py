@@ -25,7 +25,7 @@ def test_every_preset_is_accepted_for_its_algorithm(name):
 def test_the_algorithm_and_its_network_take_all_that_a_preset_sets(name):
     preset = presets.PRESETS[name]
     assert parameters.config_faults(preset.algorithm, CONFIGS[preset.algorithm](), dict(preset.config)) == []
-    assert parameters.model_faults(dict(preset.model)) == []
+    assert parameters.model_faults(preset.algorithm, dict(preset.model)) == []
 
 
 @pytest.mark.parametrize(
