@@ -15,21 +15,14 @@ import jsonschema
 import pytest
 import yaml
 
+from tests.specs import small_ppo
+
 pytestmark = pytest.mark.usefixtures("ray_nodes")
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads((Path(__file__).parents[2] / "manifests" / "contract" / "progress.schema.json").read_text())
 )
-PPO = {
-    "seed": 7,
-    "algorithm": {
-        "name": "PPO",
-        "config": {"train_batch_size_per_learner": 200, "minibatch_size": 100, "num_epochs": 1},
-        "model": {"fcnet_hiddens": [16]},
-    },
-    "environment": {"name": "CartPole-v1"},
-    "sampling": {"envRunners": 0},
-}
+PPO = small_ppo()
 SEARCH = {"metric": "reward", "mode": "max", "parameters": [{"path": "trainable.config.x", "grid": [1, 2]}]}
 AT_ONCE = 20
 """Seconds for an answer that needs no training: Python's start and a connection to Ray, on a busy machine."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.specs import small_ppo
 from trainyard import exporting, workloads
 from trainyard.launch import Started
 from trainyard.manifest import normalise_numbers
@@ -23,20 +24,8 @@ def trained(storage, folder, **sections):
     """The summary of a small run."""
     from rich.console import Console
 
-    spec = normalise_numbers(
-        {
-            "seed": 3,
-            "algorithm": {
-                "name": "PPO",
-                "config": {"train_batch_size_per_learner": 100, "minibatch_size": 50, "num_epochs": 1},
-                "model": {"fcnet_hiddens": [8]},
-            },
-            "environment": {"name": "environments:Corridor"},
-            "sampling": {"envRunners": 0, "envsPerRunner": 1},
-            "stop": {"iterations": 1},
-            **sections,
-        }
-    )
+    place = {"environment": {"name": "environments:Corridor"}, "sampling": {"envRunners": 0, "envsPerRunner": 1}}
+    spec = normalise_numbers(small_ppo(steps=100, **place | sections))
     sink = Progress(ProgressFile(folder / "progress.jsonl", "local"))
     document = {"apiVersion": "trainyard.dev/v1alpha1", "kind": "TrainingRun", "metadata": {"name": "r"}, "spec": spec}
     with (folder / "output.txt").open("w") as output:

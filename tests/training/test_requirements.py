@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.specs import small_ppo
 from tests.wheels import wheel
 
 WALK = """
@@ -44,17 +45,12 @@ Requirements.enter = lambda self: None
 main()
 """
 """A driver whose own node has the packages, while those of its workers cannot get them."""
-PPO = {
-    "algorithm": {
-        "name": "PPO",
-        "config": {"train_batch_size_per_learner": 40, "minibatch_size": 40, "num_epochs": 1},
-        "model": {"fcnet_hiddens": [8]},
-    },
-    "environment": {"name": "own_walk:Walk"},
-    "sampling": {"envRunners": 2, "envsPerRunner": 1},
-    "stop": {"iterations": 1},
-    "evaluation": {"episodes": 1},
-}
+PPO = small_ppo(
+    steps=40,
+    environment={"name": "own_walk:Walk"},
+    sampling={"envRunners": 2, "envsPerRunner": 1},
+    evaluation={"episodes": 1},
+)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import ray
 from rich.console import Console
 from sqlalchemy import make_url, text
 
+from tests.specs import small_ppo
 from trainyard import search, trial_tasks
 from trainyard.errors import InvalidConfiguration
 from trainyard.launch import Started
@@ -157,22 +158,12 @@ def test_an_algorithms_trial_that_fails_says_what_its_environment_raised(tmp_pat
 
 
 def test_an_algorithm_is_searched_and_each_trial_keeps_its_checkpoint(tmp_path):
-    spec = {
-        "algorithm": {
-            "name": "PPO",
-            "config": {"train_batch_size_per_learner": 200, "minibatch_size": 100, "num_epochs": 1},
-            "model": {"fcnet_hiddens": [16]},
-        },
-        "environment": {"name": "CartPole-v1"},
-        "sampling": {"envRunners": 0},
-        "stop": {"iterations": 2},
-        "search": {
-            "parameters": [{"path": "algorithm.config.lr", "grid": [0.001, 0.01]}],
-            "metric": "train/return_mean",
-            "mode": "max",
-        },
+    search = {
+        "parameters": [{"path": "algorithm.config.lr", "grid": [0.001, 0.01]}],
+        "metric": "train/return_mean",
+        "mode": "max",
     }
-    done = run(tmp_path, spec)
+    done = run(tmp_path, small_ppo(stop={"iterations": 2}, search=search))
     assert [(row["lr"], row["epochs"], row["state"]) for row in done.rows] == [
         ("0.001", "2", "Succeeded"),
         ("0.01", "2", "Succeeded"),
@@ -199,12 +190,7 @@ group by e.run_id, e.episode, e.length having count(s.t) <> e.length or max(s.t)
 
 def recorded_search(values, environment="CartPole-v1", **fields):
     """Trials with remote env runners, which have to find out whose they are."""
-    return {
-        "algorithm": {
-            "name": "PPO",
-            "config": {"train_batch_size_per_learner": 200, "minibatch_size": 100, "num_epochs": 1},
-            "model": {"fcnet_hiddens": [16]},
-        },
+    sections = {
         "environment": {"name": environment},
         "sampling": {"envRunners": 1, "envsPerRunner": 2, "cpusPerEnvRunner": 0.5},
         "stop": {"iterations": 2},
@@ -217,7 +203,8 @@ def recorded_search(values, environment="CartPole-v1", **fields):
             "maxConcurrentTrials": 2,
             "resourcesPerTrial": {"cpu": 0.5},
         },
-    } | fields
+    }
+    return small_ppo(**sections | fields)
 
 
 def own_database(server):
