@@ -12,13 +12,13 @@ import os
 import socket
 from collections.abc import Callable
 from functools import partial
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from trainyard import metrics as names
 from trainyard.callbacks import Callback, Evaluation, Iteration
 from trainyard.metrics import finite
 from trainyard.recording.records import MAIN_TRIAL, Batch, RunRecord, Settings, Source, TrialRecord
+from trainyard.reports.provenance import versions
 from trainyard.specification import ALWAYS_ASYNCHRONOUS, Specification
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 URL_VARIABLE = "TRAINYARD_DATABASE_URL"
 FOLDER = "database"
 FILE = "recording.sqlite"
-
-_PACKAGES = ("trainyard", "ray", "torch", "gymnasium", "numpy", "skfolio")
 
 
 class Recording(Callback):
@@ -191,7 +189,7 @@ def start(run: Run, **of_this_attempt: Any) -> Any:
         uid=run.identity.uid,
         seed=run.specification.seed,
         specification=run.document.get("spec", {}),
-        versions=_versions(),
+        versions=versions(),
         cluster_attempt=run.identity.attempt,
         submission=run.identity.submission,
         job_id=run.identity.job_id,
@@ -241,13 +239,3 @@ def settings_of(specification: Specification) -> Settings:
 def _is_synchronous(run: Run) -> bool:
     algorithm = run.specification.algorithm
     return algorithm is not None and algorithm.name not in ALWAYS_ASYNCHRONOUS
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
