@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from urllib.request import getproxies
 
 import aiohttp
@@ -52,6 +52,15 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases")
 class Response:
     status: int
     body: bytes
+
+
+class Options(TypedDict, total=False):
+    """What a request may have besides its place. `seconds`: its own limit instead of the client's."""
+
+    query: Query
+    headers: Mapping[str, str] | None
+    body: Mapping[str, Any] | None
+    seconds: float | None
 
 
 Observer = Callable[[str, str, int, float], None]
@@ -160,44 +169,20 @@ class KubeClient:
         namespace: str,
         service: str,
         path: str,
-        *,
-        query: Query = (),
-        headers: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-        seconds: float | None = None,
+        **options: Unpack[Options],
     ) -> Response:
         """A request to a Service through the API server; answers of any status are returned."""
         full = f"/api/v1/namespaces/{namespace}/services/{service}/proxy{path}"
-        return await self._send(
-            method, "services/proxy", full, query=query, headers=headers, body=body, seconds=seconds
-        )
+        return await self._send(method, "services/proxy", full, **options)
 
-    async def _json(
-        self,
-        method: str,
-        resource: Resource,
-        path: str,
-        *,
-        query: Query = (),
-        body: Mapping[str, Any] | None = None,
-        seconds: float | None = None,
-    ) -> Form:
-        answer = await self._request(method, resource, path, query=query, body=body, seconds=seconds)
+    async def _json(self, method: str, resource: Resource, path: str, **options: Unpack[Options]) -> Form:
+        answer = await self._request(method, resource, path, **options)
         found = json.loads(answer.body)
         assert isinstance(found, dict)
         return found
 
-    async def _request(
-        self,
-        method: str,
-        resource: Resource,
-        path: str,
-        *,
-        query: Query = (),
-        body: Mapping[str, Any] | None = None,
-        seconds: float | None = None,
-    ) -> Response:
-        answer = await self._send(method, resource.plural, path, query=query, body=body, seconds=seconds)
+    async def _request(self, method: str, resource: Resource, path: str, **options: Unpack[Options]) -> Response:
+        answer = await self._send(method, resource.plural, path, **options)
         if answer.status >= 300:
             raise error_of(answer)
         return answer
