@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -113,17 +114,32 @@ class _Option:
 
 
 def _number(text: str) -> float:
-    value = float(text)
-    if value < 0:
-        raise ValueError("must be 0 or more")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError("must be a number, 0 or more")
     return value
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if value <= 0:
+    value = _number(text)
+    if value == 0:
         raise ValueError("must be more than 0")
     return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise ValueError("must be a whole number, 1 or more")
+    return int(text)
+
+
+def _access(text: str) -> DashboardAccess:
+    if text not in tuple(DashboardAccess):
+        raise ValueError(f"must be {' or '.join(DashboardAccess)}")
+    return DashboardAccess(text)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -133,7 +149,10 @@ def _names(text: str) -> tuple[str, ...]:
 def _object(text: str) -> Mapping[str, Any] | None:
     if not text.strip():
         return None
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"must be a JSON object, as spec.storage: {error}") from error
     if not isinstance(value, dict):
         raise ValueError("must be a JSON object, as spec.storage")
     return value or None
@@ -166,11 +185,11 @@ OPTIONS = (
     _Option("default-storage", "JSON of spec.storage for runs that name none", _object),
     _Option("identity", "name of this replica in the Lease (host name)"),
     _Option("watch-namespaces", "comma-separated namespaces to serve (all)", _names),
-    _Option("dashboard-access", "Service in a cluster, ApiProxy from outside (Service)", DashboardAccess),
+    _Option("dashboard-access", "Service in a cluster, ApiProxy from outside (Service)", _access),
     _Option("dashboard-url", "URL of dashboards with {namespace} and {cluster}, instead of --dashboard-access"),
     _Option("http-host", "address of /metrics, /healthz and /readyz (0.0.0.0)"),
-    _Option("http-port", "its port (8080)", int),
-    _Option("workers", "runs that are worked on at the same time (32)", int),
+    _Option("http-port", "its port (8080)", _count),
+    _Option("workers", "runs that are worked on at the same time (32)", _count),
     _Option("log-level", "debug, info, warning or error (info)", _level),
     _Option("cpu-request-per-logical-cpu", "cores requested for each of Ray's logical CPUs (0.25)", _number),
     _Option("head-cpu-request", "cores requested for Ray's services on the head (0.25)", _number),

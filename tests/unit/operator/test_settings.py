@@ -60,6 +60,28 @@ def test_all_faults_are_told_at_once() -> None:
     assert len(text.splitlines()) == 6
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("--http-port", "eighty", "must be a whole number, 1 or more"),
+        ("--workers", "0", "must be a whole number, 1 or more"),
+        ("--cpu-request-per-logical-cpu", "half", "must be a number, 0 or more"),
+        ("--poll-seconds", "nan", "must be a number, 0 or more"),
+        ("--lease-seconds", "0", "must be more than 0"),
+        ("--pod-max-memory", "much", "write for instance 500m, 2, 4Gi"),
+        ("--dashboard-access", "Proxy", "must be Service or ApiProxy"),
+        ("--default-storage", "{uri", "must be a JSON object, as spec.storage"),
+        ("--log-level", "loud", "must be debug, info, warning or error"),
+    ],
+)
+def test_a_fault_says_what_the_setting_has_to_be(flag, value, words) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load([flag, value], ENOUGH)
+    assert str(caught.value).startswith(f"{flag} or TRAINYARD_OPERATOR_")
+    assert repr(value) in str(caught.value)
+    assert words in str(caught.value)
+
+
 def test_a_key_is_never_shown(tmp_path) -> None:
     with pytest.raises(SettingsError) as caught:
         load([], {**ENOUGH, "TRAINYARD_OPERATOR_KEY": "hunter2"})
