@@ -1,5 +1,6 @@
 """Names of algorithm parameters, against RLlib's own signatures; no Ray is started."""
 
+import dataclasses
 from pathlib import Path
 
 import gymnasium as gym
@@ -7,12 +8,17 @@ import pytest
 import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.models.catalog import Catalog
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
-from trainyard import algorithms
+from trainyard import algorithms, presets
 from trainyard.errors import InvalidConfiguration
 from trainyard.learners import LEAN_LEARNERS
+from trainyard.parameter_values import value_faults
 from trainyard.parameters import UNREAD, model_parameters, training_parameters
 from trainyard.specification import ALGORITHMS, parse
+
+FRAMES = {"name": "FrameStackObservation", "config": {"stack_size": 3}}
+"""Makes observations of two dimensions."""
 
 
 def specification(name="PPO", environment="CartPole-v1", **algorithm):
@@ -155,15 +161,106 @@ def test_the_environment_of_an_evaluation_is_refused_before_anything_starts(sect
         algorithms.build_config(parse(spec | {section: {"environmentConfig": {"hosst": 5}}}))
 
 
-def test_values_that_rllib_refuses_name_the_section():
-    with pytest.raises(InvalidConfiguration, match=r"spec\.algorithm\.config: RLlib refuses it"):
-        algorithms.build_config(specification(config={"grad_clip_by": "nonsense", "grad_clip": 1}))
-
-
 def refused(**algorithm):
     with pytest.raises(InvalidConfiguration) as error:
         algorithms.build_config(specification(**algorithm))
     return str(error.value)
+
+
+def test_what_rllib_refuses_names_the_parameter_that_it_quotes():
+    words = refused(config={"minibatch_size": 9000, "train_batch_size_per_learner": 100})
+    assert words.startswith(
+        "spec.algorithm.config.minibatch_size: RLlib refuses it: `minibatch_size` (9000) must be <="
+    )
+    assert "_validate_config" not in words
+
+
+def test_what_rllib_refuses_without_quoting_a_parameter_names_the_section():
+    words = refused(config={"grad_clip_by": "nonsense", "grad_clip": 1})
+    assert words.startswith("spec.algorithm.config")
+    assert "RLlib refuses it" in words
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "words"),
+    [
+        ("PPO", {"lr": "high"}, "write a number, or a schedule such as [[0, 0.001], [100000, 0.0001]]"),
+        ("PPO", {"gamma": "0.9"}, "write a number"),
+        ("PPO", {"num_epochs": True}, "write a whole number"),
+        ("PPO", {"use_gae": "yes"}, "write true or false"),
+        ("PPO", {"lr": -1}, "write 0 or more"),
+        ("PPO", {"lr": [[0, 0.1], [1000, -0.1]]}, "write 0 or more"),
+        ("PPO", {"gamma": 7}, "write a number from 0 to 1"),
+        ("PPO", {"num_epochs": 0}, "write 1 or more"),
+        ("DQN", {"n_step": "3"}, "write a whole number, or a list of whole numbers"),
+        ("DQN", {"replay_buffer_config": "large"}, "write a mapping"),
+    ],
+)
+def test_an_impossible_value_is_refused_with_what_to_write(name, config, words):
+    ((parameter, value),) = config.items()
+    assert [str(fault) for fault in algorithms.faults(specification(name, config=config))] == [
+        f"spec.algorithm.config.{parameter}: is {value!r}; {words}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"fcnet_hiddens": "large"}, "write a list of whole numbers"),
+        ({"fcnet_hiddens": [-4]}, "write 1 or more"),
+        ({"vf_share_layers": "no"}, "write true or false"),
+        ({"conv_filters": 3}, "write a list of [filters, kernel size, stride] such as [[16, 4, 2], [32, 4, 2]]"),
+    ],
+)
+def test_an_impossible_value_of_the_network_is_refused_with_what_to_write(model, words):
+    ((parameter, value),) = model.items()
+    (fault,) = algorithms.faults(specification(model=model))
+    assert str(fault) == f"spec.algorithm.model.{parameter}: is {value!r}; {words}"
+
+
+def test_schedules_and_pairs_are_possible_where_rllib_takes_them():
+    schedule = [[0, 0.001], [100000, 0.0001]]
+    assert algorithms.faults(specification("PPO", config={"lr": schedule, "entropy_coeff": schedule})) == []
+    assert algorithms.faults(specification("DQN", config={"n_step": [2, 5], "grad_clip": 0.5})) == []
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_rllibs_own_values_and_those_of_presets_are_possible(algorithm):
+    config = algorithms.CONFIGS[algorithm]()
+    annotations = training_parameters(config)
+    defaults = {name: getattr(config, name) for name in annotations if hasattr(config, name)}
+    filled = [preset for preset in presets.PRESETS.values() if preset.algorithm == algorithm]
+    assert [*value_faults("", defaults, annotations)] == []
+    for preset in filled:
+        assert [*value_faults("", preset.config, annotations)] == []
+        assert [*value_faults("", preset.model, model_parameters())] == []
+    assert [*value_faults("", dataclasses.asdict(DefaultModelConfig()), model_parameters())] == []
+
+
+def test_a_network_that_cannot_be_made_is_refused_before_anything_starts():
+    words = refused(model={"fcnet_activation": "relux"})
+    assert words.startswith("spec.algorithm.model: DefaultPPOTorchRLModule cannot be made for this environment: ")
+    assert "relux" in words
+
+
+def test_an_environment_for_which_there_is_no_network_is_refused_before_anything_starts():
+    spec = {
+        "algorithm": {"name": "PPO"},
+        "environment": {"name": "CartPole-v1", "wrappers": [FRAMES]},
+        "stop": {"iterations": 1},
+    }
+    with pytest.raises(
+        InvalidConfiguration, match=r"(?s)spec\.environment: .*2D Box spaces are not.*FlattenObservation"
+    ):
+        algorithms.build_config(parse(spec))
+
+
+def test_making_the_network_once_leaves_the_random_numbers_alone():
+    torch.manual_seed(5)
+    algorithms.build_config(specification())
+    first = torch.rand(1)
+    torch.manual_seed(5)
+    assert first == torch.rand(1)
 
 
 @pytest.fixture

@@ -168,7 +168,9 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
             # Without a minimum, train() returns as soon as any runner has answered.
             config.reporting(min_sample_timesteps_per_iteration=config.train_batch_size_per_learner)
         _check_spaces(algorithm.name, choice)
-        own = networks.why_not_lean(config, choice.observation_space, choice.action_space) if algorithm.module else None
+        blame = _blame_for_the_network(bool(algorithm.module), bool(model))
+        module = networks.make(config, choice.observation_space, choice.action_space, blame)
+        own = networks.why_not_lean(module) if algorithm.module else None
         if own is not None:
             logger.warning("RLlib's own implementation trains, not the lean one: %s", own)
         elif learner.implementation == "Auto":
@@ -178,7 +180,7 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
                 make_lean(config)
         config.validate()
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise InvalidConfiguration.of("spec.algorithm.config", f"RLlib refuses it: {error}", "correct it") from error
+        raise InvalidConfiguration([parameters.refused(str(error), algorithm.config)]) from error
     return config
 
 
@@ -244,6 +246,16 @@ def _choose_replay(config: AlgorithmConfig, environment: EnvironmentChoice) -> N
     config.algo_class = choice.algo_class
     if issubclass(choice.algo_class, FlatReplayDQN):
         config.env_runners(env_runner_cls=RoundRunner)
+
+
+def _blame_for_the_network(own: bool, configured: bool) -> tuple[str, str]:
+    """The field to correct when no network can be made, and how."""
+    if own:
+        return networks.FIELD, "correct the class"
+    if configured:
+        return parameters.MODEL, "correct it"
+    remedy = "wrap it in FlattenObservation, or bring a network of your own with spec.algorithm.module"
+    return "spec.environment", remedy
 
 
 def _check_spaces(algorithm: str, choice: EnvironmentChoice) -> None:

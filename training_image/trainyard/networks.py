@@ -12,7 +12,7 @@ from ray.rllib.algorithms.sac.torch.default_sac_torch_rl_module import DefaultSA
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.distribution.distribution import Distribution
 from ray.rllib.core.distribution.torch.torch_distribution import TorchDeterministic, TorchSquashedGaussian
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
 from trainyard.errors import InvalidConfiguration
@@ -52,22 +52,31 @@ def spec_of(path: str, model: dict[str, Any]) -> RLModuleSpec:
     return RLModuleSpec(module_class=found, model_config=model, catalog_class=catalog)
 
 
-def why_not_lean(config: AlgorithmConfig, observations: gym.Space, actions: gym.Space) -> str | None:
-    """Why the lean pieces do not go with the configured network; None when they do. Makes the network once to see.
+def make(config: AlgorithmConfig, observations: gym.Space, actions: gym.Space, blame: tuple[str, str]) -> RLModule:
+    """The configured network, so that one that cannot be made fails here, and not in every process that needs it.
+
+    Args:
+        blame: the field that is at fault then, and the remedy.
 
     Raises:
         InvalidConfiguration: it cannot be made for these spaces.
     """
     spec = config.get_rl_module_spec(spaces={DEFAULT_MODULE_ID: (observations, actions)})
     try:
-        module = spec.build()
-        stateful = module.is_stateful()
+        with torch.random.fork_rng(devices=[]):  # making it must not change what the seed gives
+            module = spec.build()
+        module.is_stateful()
     except Exception as error:
         name = spec.module_class.__name__
-        raise InvalidConfiguration.of(
-            FIELD, f"{name} cannot be made for this environment: {type(error).__name__}: {error}", "correct the class"
-        ) from error
-    if stateful:
+        field, remedy = blame
+        problem = f"{name} cannot be made for this environment: {type(error).__name__}: {error}"
+        raise InvalidConfiguration.of(field, problem, remedy) from error
+    return module
+
+
+def why_not_lean(module: RLModule) -> str | None:
+    """Why the lean pieces do not go with a network; None when they do."""
+    if module.is_stateful():
         return "the network is recurrent"
     own = [name for name in PUBLIC_PASSES if getattr(type(module), name) is not getattr(TorchRLModule, name)]
     return f"the network has a {own[0]} of its own" if own else None

@@ -7,6 +7,7 @@ fields that the algorithm's own network reads.
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from ray.rllib.algorithms.algorithm_config import DEPRECATED_VALUE, AlgorithmCon
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
 from trainyard.errors import Fault
+from trainyard.parameter_values import value_faults
 from trainyard.specification import nearest
 
 CONFIG = "spec.algorithm.config"
@@ -114,28 +116,31 @@ UNREAD = {
 }
 
 
-def training_parameters(config: AlgorithmConfig) -> list[str]:
-    """Names that `config.training()` takes on the new API stack, the base class's included."""
-    names: set[str] = set()
-    for owner in type(config).__mro__:
+def training_parameters(config: AlgorithmConfig) -> dict[str, Any]:
+    """What `config.training()` takes on the new API stack, the base class's included: names and annotations."""
+    found: dict[str, Any] = {}
+    # From the base on, so that an algorithm's own annotation replaces it.
+    for owner in reversed(type(config).__mro__):
         method = vars(owner).get("training")
         if method is None:
             continue
         for name, parameter in inspect.signature(method).parameters.items():
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.default is not DEPRECATED_VALUE:
-                names.add(name)
-    return sorted(names - _NOT_IN_A_FILE - OWNED_ELSEWHERE.keys() - SUCCESSORS.keys())
+                found[name] = Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation
+    elsewhere = _NOT_IN_A_FILE | OWNED_ELSEWHERE.keys() | SUCCESSORS.keys()
+    return {name: found[name] for name in sorted(found) if name not in elsewhere}
 
 
-def model_parameters() -> list[str]:
-    """Names of RLlib's DefaultModelConfig."""
-    return sorted(field.name for field in dataclasses.fields(DefaultModelConfig))
+def model_parameters() -> dict[str, Any]:
+    """Names and annotations of RLlib's DefaultModelConfig."""
+    return {field.name: field.type for field in dataclasses.fields(DefaultModelConfig)}
 
 
 def config_faults(algorithm: str, config: AlgorithmConfig, given: Mapping[str, Any]) -> list[Fault]:
-    """Faults in the names of `algorithm.config`."""
+    """Faults in names and values of `algorithm.config`."""
     allowed = training_parameters(config)
-    return [_fault(algorithm, name, value, allowed) for name, value in given.items() if name not in allowed]
+    names = [_fault(algorithm, name, value, list(allowed)) for name, value in given.items() if name not in allowed]
+    return [*names, *value_faults(CONFIG, given, allowed)]
 
 
 def _fault(algorithm: str, name: str, value: Any, allowed: list[str]) -> Fault:
@@ -153,15 +158,22 @@ def _fault(algorithm: str, name: str, value: Any, allowed: list[str]) -> Fault:
     return Fault(field, f"is no parameter of {algorithm}", nearest(name, allowed))
 
 
+def refused(message: str, given: Mapping[str, Any]) -> Fault:
+    """The fault that RLlib's own words are about: of the parameter that they quote, or of the whole section."""
+    words = message.partition("\nTo suppress all validation errors")[0]
+    named = next((name for name in re.findall(r"`(\w+)`", words) if name in given), None)
+    return Fault(f"{CONFIG}.{named}" if named else CONFIG, f"RLlib refuses it: {words}", "correct it")
+
+
 def model_faults(algorithm: str, given: Mapping[str, Any]) -> list[Fault]:
-    """Faults in the names of `algorithm.model`, where the network is RLlib's own."""
-    known = model_parameters()
-    read = [name for name in known if name not in UNREAD[algorithm]]
-    return [_model_fault(algorithm, name, known, read) for name in given if name not in read]
+    """Faults in names and values of `algorithm.model`, where the network is RLlib's own."""
+    read = {name: kind for name, kind in model_parameters().items() if name not in UNREAD[algorithm]}
+    names = [_model_fault(algorithm, name, list(read)) for name in given if name not in read]
+    return [*names, *value_faults(MODEL, given, read)]
 
 
-def _model_fault(algorithm: str, name: str, known: list[str], read: list[str]) -> Fault:
+def _model_fault(algorithm: str, name: str, read: list[str]) -> Fault:
     field = f"{MODEL}.{name}"
-    if name in known:
+    if name in UNREAD[algorithm]:
         return Fault(field, f"is not read by RLlib's network for {algorithm}", "remove it: it would change nothing")
     return Fault(field, "is no field of RLlib's DefaultModelConfig", nearest(name, read))
