@@ -25,7 +25,7 @@ def load(path: str, field: str) -> Any:
             field,
             f"{module_name!r} cannot be imported: {error}",
             "add it to spec.runtimeEnv.pip, to the image, or to a volume that spec.cluster's pod templates mount and "
-            "have on PYTHONPATH",
+            "have on PYTHONPATH; trainyard run also finds what is in the current folder",
         ) from error
     found = getattr(module, attribute, None)
     if found is None:
