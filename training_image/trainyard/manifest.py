@@ -24,6 +24,7 @@ KIND = "TrainingRun"
 _INTEGER = re.compile(r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|[1-9][0-9_]*|0)", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _NON_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*", re.ASCII)
 _LARGEST_INTEGER = 2**63 - 1
 
 
@@ -127,8 +128,13 @@ def check_kind(document: dict[str, Any]) -> dict[str, Any]:
         )
     if not isinstance(document.get("spec"), dict):
         faults.append(Fault("spec", "is missing or not a mapping", "describe the run under spec"))
-    if not isinstance(document.get("metadata", {}), dict):
+    metadata = document.get("metadata", {})
+    if not isinstance(metadata, dict):
         faults.append(Fault("metadata", "is not a mapping", "write metadata: {name: ...}"))
+    elif (name := metadata.get("name")) is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
+        # The API server is stricter; here it becomes the name of a folder.
+        remedy = "write lower-case letters, digits and '-', for instance cartpole-ppo; a number needs quotation marks"
+        faults.append(Fault("metadata.name", f"is {name!r}", remedy))
     if faults:
         raise InvalidConfiguration(faults)
     return document
