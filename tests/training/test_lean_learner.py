@@ -227,6 +227,31 @@ def test_updates_on_columns_are_those_on_the_same_transitions_as_episodes(config
         assert_same_parameters(stock, lean)
 
 
+@pytest.mark.parametrize("twin_q", [True, False], ids=["twin Q", "one Q"])
+@pytest.mark.parametrize(
+    "model", [SMALL, DefaultModelConfig(fcnet_hiddens=[16], fusionnet_hiddens=[], head_fcnet_hiddens=[8])]
+)
+def test_sac_updates_that_are_not_logged_end_with_the_stock_learners_parameters_and_td_errors(model, twin_q, pendulum):
+    """Those take the losses from fewer operations than RLlib's, which the logged ones go through."""
+    config = (
+        SACConfig()
+        .environment("Pendulum-v1")
+        .rl_module(model_config=model)
+        .debugging(seed=7)
+        .training(actor_lr=0.003, critic_lr=0.002, alpha_lr=0.001, twin_q=twin_q, tau=0.1)
+    )
+    stock, lean = both(config, pendulum)
+    for seed in (1, 2, 3):
+        episodes = pendulum_steps(32, seed)
+        expected = update(stock, episodes, seed=seed)["default_policy"]
+        torch.manual_seed(seed)
+        errors = lean.update_on_columns(columns_of(episodes), timesteps=dict(STEPS), log=False)
+        np.testing.assert_allclose(errors, np.concatenate(expected["td_error"]), rtol=1e-4, atol=1e-5)
+        assert_same_parameters(stock, lean)
+    temperatures = [learner.curr_log_alpha["default_policy"] for learner in (stock, lean)]
+    torch.testing.assert_close(*temperatures, rtol=1e-5, atol=1e-6)
+
+
 def columns_of(episodes: list[SingleAgentEpisode]) -> dict[str, np.ndarray]:
     buffer = FlatReplayBuffer(capacity=1000)
     buffer.add([episode.to_numpy() for episode in copy.deepcopy(episodes)])

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.policy.sample_batch import MultiAgentBatch
 from ray.rllib.utils.metrics import (
     ALL_MODULES,
@@ -181,10 +182,13 @@ class FlatUpdate(TorchLearner):
         if type(self.module) is not MultiRLModule or not all(module.training for module in self.module.values()):
             return self.module.forward_train(minibatch)
         return {
-            module_id: self.module[module_id]._forward_train(columns)
+            module_id: self._forward_module(module_id, self.module[module_id], columns)
             for module_id, columns in minibatch.items()
             if module_id in self.module
         }
+
+    def _forward_module(self, module_id: str, module: RLModule, columns: Columns) -> dict[str, Any]:
+        return module._forward_train(columns)
 
     def _gradients_need_postprocessing(self) -> bool:
         """False when RLlib's post-processing would return the gradients as they are."""

@@ -16,18 +16,20 @@ from trainyard.learners.flat import FlatUpdate
 from trainyard.learners.fused import FusedOptimizer, PlainBackward
 from trainyard.learners.ppo_loss import WrittenOutPPOLoss
 from trainyard.learners.replay import ReplayUpdate
+from trainyard.learners.sac_loss import ShortSAC
+from trainyard.learners.targets import TargetsAtOnce
 
 
 class LeanPPOTorchLearner(FlatUpdate, FusedOptimizer, PlainBackward, WrittenOutPPOLoss):
     """PPO: flat minibatches, fused Adam, the loss's gradient written out, metrics once per update."""
 
 
-class LeanDQNTorchLearner(ReplayUpdate, FusedOptimizer, PlainBackward, DQNTorchLearner):
+class LeanDQNTorchLearner(ReplayUpdate, FusedOptimizer, PlainBackward, TargetsAtOnce):
     """DQN: fused Adam, metrics once per update; takes flat batches from the replay buffer."""
 
 
-class LeanSACTorchLearner(ReplayUpdate, FusedOptimizer, SACTorchLearner):
-    """SAC: fused Adam, metrics once per update; takes flat batches from the replay buffer."""
+class LeanSACTorchLearner(ShortSAC, FusedOptimizer, TargetsAtOnce, SACTorchLearner):
+    """SAC: as DQN, and its losses from fewer operations and one backward pass."""
 
 
 # APPO and IMPALA train in a thread that calls Learner.update() itself, one minibatch per batch, so only the

@@ -14,11 +14,12 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from trainyard.learners.flat import FlatUpdate
 
 
-class _TdErrors:
+class TdErrors:
     """Stands in for the MetricsLogger during an update: keeps the TD errors, passes the rest on or drops it."""
 
     def __init__(self, logger: MetricsLogger | None) -> None:
         self._logger = logger
+        self.logs = logger is not None
         self.values: torch.Tensor | None = None
 
     def log_value(self, key: Any, value: Any, **kwargs: Any) -> None:
@@ -56,7 +57,7 @@ class ReplayUpdate(FlatUpdate):
         self._weights_seq_no += 1
         batch = {name: _tensor(values, self._device) for name, values in columns.items()}
         logger = self.metrics
-        self.metrics = td_errors = _TdErrors(logger if log else None)
+        self.metrics = td_errors = TdErrors(logger if log else None)
         try:
             losses = self._flat_step(
                 {DEFAULT_MODULE_ID: batch}, postprocess=self._gradients_need_postprocessing(), log=log
