@@ -58,9 +58,21 @@ def _trading() -> Task:
 TASKS = {
     "cartpole": Task("PPO", "CartPole-v1", goal=450.0, steps=20_000),
     "acrobot": Task("PPO", "Acrobot-v1", goal=-100.0, steps=60_000, every=4000),
-    "pendulum": Task("SAC", "Pendulum-v1", goal=-200.0, steps=5_000, every=500),
+    "pendulum": Task("SAC", "Pendulum-v1", goal=-200.0, steps=7_000, every=500),
     "trading": _trading(),
+    "lunar-lander": Task("PPO", "LunarLander-v3", goal=200.0, steps=300_000, every=20_000),
 }
+
+
+def why_not_here(task: Task) -> str | None:
+    """What the task's environment needs and this machine has not; None when it can be made."""
+    from trainyard.errors import InvalidConfiguration
+
+    try:
+        make_env(task).close()
+    except InvalidConfiguration as error:
+        return str(error)
+    return None
 
 
 def scores(task: Task, act: Act) -> dict[str, float]:

@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -25,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from tests.bench.curves import FOLDER, Point, keep
-from tests.bench.measure import Result, main, start_ray
-from tests.bench.preset_tasks import TASKS, Act, Task, make_env, scores
+from tests.bench.measure import Result, Variant, main, start_ray
+from tests.bench.preset_tasks import TASKS, Act, Task, make_env, scores, why_not_here
 
 OURS = "Trainyard"
 ASYNCHRONOUS = "Trainyard, asynchronous"
@@ -185,6 +186,14 @@ def _acrobot(task: Task, seed: int) -> tuple[Any, int, Act]:
     return model, 1_000_000, lambda seen: model.predict(envs.normalize_obs(seen), deterministic=True)[0]
 
 
+def _lunar_lander(task: Task, seed: int) -> tuple[Any, int, Act]:
+    from stable_baselines3 import PPO
+
+    model = PPO("MlpPolicy", _vectorised(task, 16, seed), n_steps=1024, batch_size=64, gae_lambda=0.98, gamma=0.999,
+                n_epochs=4, ent_coef=0.01, seed=seed, device="cpu")  # fmt: skip
+    return model, 1_000_000, lambda observations: model.predict(observations, deterministic=True)[0]
+
+
 def _pendulum(task: Task, seed: int) -> tuple[Any, int, Act]:
     from stable_baselines3 import SAC
 
@@ -197,6 +206,7 @@ PEERS: dict[str, Callable[[Task, int], tuple[Any, int, Act]]] = {
     "cartpole": _cartpole,
     "acrobot": _acrobot,
     "pendulum": _pendulum,
+    "lunar-lander": _lunar_lander,
 }
 
 
@@ -244,10 +254,22 @@ VARIANTS = {
 }
 
 
+def where_possible(variant: Variant) -> Variant:
+    """A variant without figures, and a line that says why, where the preset's environment cannot be made."""
+
+    def measured(options: argparse.Namespace) -> Result:
+        if missing := why_not_here(TASKS[options.preset]):
+            print(f"{options.preset} is skipped: {missing}", file=sys.stderr)
+            return {}
+        return variant(options)
+
+    return measured
+
+
 if __name__ == "__main__":
     main(
         "Presets: seconds to the goal and curves",
-        VARIANTS,
+        {name: where_possible(variant) for name, variant in VARIANTS.items()},
         columns=("seconds", "slowest", "CPU seconds", "steps", "solved", "last score"),
         baseline=STABLE_BASELINES,
         arguments=_arguments,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from argparse import Namespace
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from tests.bench.curves import SMALL_PNG, Point, draw, keep, over_seeds, read
 from tests.bench.preset_tasks import TASKS, play
-from tests.bench.presets import Course, cpu_seconds
+from tests.bench.presets import Course, cpu_seconds, where_possible
 
 
 def point(variant="Trainyard", seed=1, steps=1000, score=20.0):
@@ -73,6 +74,15 @@ def test_a_course_ends_at_the_goal_where_that_is_asked(until_goal, over):
 def balance(observations):
     """Pushes the cart to where the pole falls."""
     return (observations[:, 2] + 0.5 * observations[:, 3] + 0.05 * observations[:, 1] > 0).astype(int)
+
+
+def test_a_preset_whose_environment_is_not_installed_is_skipped_with_the_reason(monkeypatch, capsys):
+    for module in [name for name in sys.modules if name.startswith(("Box2D", "gymnasium.envs.box2d"))]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "Box2D", None)
+    assert where_possible(lambda options: {"seconds": 1.0})(Namespace(preset="lunar-lander")) == {}
+    assert "lunar-lander is skipped" in capsys.readouterr().err
+    assert where_possible(lambda options: {"seconds": 1.0})(Namespace(preset="pendulum")) == {"seconds": 1.0}
 
 
 def test_cpu_time_counts_the_processes_that_were_started():
