@@ -48,7 +48,8 @@ def choose(name: str, config: Mapping[str, Any], wrappers: Sequence[Any] = ()) -
     Raises:
         InvalidConfiguration: the name leads nowhere, or the environment cannot be made with `config` or wrapped.
     """
-    single = partial(_make_wrapped, name, list(wrappers))
+    # It is pickled by its name, and a runner of whole episodes imports the module of that: not this one, with pydantic.
+    single = partial(environments.make, name, wrappers=list(wrappers))
     spaces = _spaces(name, single, config)
     if wrappers:
         # Wrappers are of single environments, so a vectorised one would go without them.
@@ -118,12 +119,6 @@ def _moved(fault: Fault, overlay: Mapping[str, Any], field: str) -> Fault:
     if key and key not in overlay:
         return fault
     return replace(fault, field=field + fault.field.removeprefix(CONFIG_FIELD))
-
-
-def _make_wrapped(name: str, wrappers: list[Any], config: Mapping[str, Any]) -> Any:
-    """Make the environment in the process that will step it: only its name travels."""
-    env = environments.creator(name)(config)
-    return environments.wrap(env, wrappers) if wrappers else env
 
 
 def _spaces(name: str, make: Creator, config: Mapping[str, Any]) -> tuple[gym.Space[Any], gym.Space[Any]]:

@@ -1,6 +1,9 @@
 """What RLlib is given for an environment, decided before any actor starts."""
 
+import pickle
+import subprocess
 import sys
+from functools import partial
 
 import gymnasium
 import pytest
@@ -51,6 +54,16 @@ def test_wrapped_environments_are_copied_with_their_wrappers():
     assert choice.vectorize_mode == SYNC
     assert choice.observation_space.shape == (7,)
     assert choice.creator({}).observation_space.shape == (7,)
+
+
+def test_a_runner_that_makes_an_environment_imports_nothing_that_only_the_driver_needs():
+    make = partial(choose("CartPole-v1", {}, ["FlattenObservation"]).single, {})
+    code = (
+        f"import pickle, sys; env = pickle.loads({pickle.dumps(make)!r})(); env.reset(seed=1); "
+        "print({'ray', 'torch', 'pydantic', 'pandas', 'trainyard.specification'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
 
 
 def test_an_environment_that_cannot_be_made_shows_where_it_failed():
