@@ -174,7 +174,12 @@ class FlatReplayDQN(DQN):
 
     def _with_learner(self, call: Callable[[ReplayUpdate], Result]) -> list[Result]:
         """Call a function with the Learner, wherever it is; its errors are raised here."""
-        return [result.get() for result in self.learner_group.foreach_learner(call)]
+        results = list(self.learner_group.foreach_learner(call))
+        for result in results:
+            if not result.ok:
+                # A remote Learner's error is returned in place of its result.
+                raise result.get()
+        return [result.get() for result in results]
 
 
 class FlatReplaySAC(FlatReplayDQN, SAC):
