@@ -1,5 +1,7 @@
 """Rounds of the lean runner are RLlib's sample(): the same steps, callbacks and sums."""
 
+import functools
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -100,10 +102,14 @@ class Played:
         [self.told] = self.runner._callbacks
 
 
+# Several tests compare the same game.
+played = functools.cache(Played)
+
+
 @pytest.mark.parametrize("how", [by_rounds, by_turns])
 @pytest.mark.parametrize("config", CONFIGS)
 def test_rounds_give_the_chunks_of_samples_and_tell_the_same(config, how):
-    stock, lean = Played(config, by_samples), Played(config, how)
+    stock, lean = played(config, by_samples), played(config, how)
     expected, found = FlatReplayBuffer(50), FlatReplayBuffer(50)
     for theirs, ours in zip(stock.rounds, lean.rounds, strict=True):
         assert_same_chunks(theirs, ours)
@@ -143,7 +149,7 @@ def _number(value):
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_samples_are_the_same_steps_in_fewer_parts(config):
-    stock, lean = Played(config, by_samples).told.sampled, Played(config, by_rounds).told.sampled
+    stock, lean = played(config, by_samples).told.sampled, played(config, by_rounds).told.sampled
     assert sum(map(len, lean)) == sum(map(len, stock))
     assert sum(one.get_return() for one in lean) == pytest.approx(sum(one.get_return() for one in stock))
     assert len(lean) < len(stock)
