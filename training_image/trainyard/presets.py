@@ -74,7 +74,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "pendulum": Preset(
         "SAC",
-        "Pendulum-v1 to a return of -200 in about 8,000 steps",
+        "Pendulum-v1 to a greedy return of -200 within 5,000 steps (all of four seeds)",
         {
             "actor_lr": 0.001,
             "critic_lr": 0.001,
@@ -87,7 +87,8 @@ PRESETS: dict[str, Preset] = {
             "num_steps_sampled_before_learning_starts": 500,
             "replay_buffer_config": {"type": "EpisodeReplayBuffer", "capacity": 50_000},
         },
-        {"fcnet_hiddens": [64, 64], "head_fcnet_hiddens": []},
+        # Without RLlib's wide layers over the encodings of observations and actions, which take most of an update.
+        {"fcnet_hiddens": [64], "fcnet_activation": "relu", "fusionnet_hiddens": [], "head_fcnet_hiddens": [64]},
         envs_per_runner=1,
     ),
     "trading": Preset(
