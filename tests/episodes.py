@@ -35,3 +35,21 @@ def episodes_of(lengths: list[int], seed: int = 3, extra: dict | None = None) ->
             )
         )
     return episodes
+
+
+def pendulum_steps(count: int, seed: int) -> list[SingleAgentEpisode]:
+    """Single steps of made-up Pendulum episodes, as RLlib's replay buffers give them."""
+    generator = np.random.default_rng(seed)
+    return [
+        SingleAgentEpisode(
+            observation_space=gym.spaces.Box(-10, 10, (3,), np.float32),
+            action_space=gym.spaces.Box(-2, 2, (1,), np.float32),
+            observations=list(generator.normal(size=(2, 3)).astype(np.float32)),
+            actions=list(generator.uniform(-1, 1, size=(1, 1)).astype(np.float32)),
+            rewards=[float(generator.normal())],
+            terminated=number % 5 == 0,
+            extra_model_outputs={"weights": [1.0], "n_step": [1]},
+            len_lookback_buffer=0,
+        )
+        for number in range(count)
+    ]

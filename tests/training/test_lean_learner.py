@@ -22,7 +22,8 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
-from tests.episodes import episodes_of
+from tests.episodes import episodes_of, pendulum_steps
+from tests.learner_results import assert_same_results
 from trainyard.learners import LEAN_LEARNERS, choose_learner
 from trainyard.replay.buffer import FlatReplayBuffer
 
@@ -85,18 +86,6 @@ def assert_same_parameters(stock: TorchLearner, lean: TorchLearner, tolerance: f
         torch.testing.assert_close(
             actual[name], tensor, rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
         )
-
-
-def assert_same_results(expected: dict, actual: dict, path: str = "") -> None:
-    assert expected.keys() == actual.keys(), path
-    for key, value in expected.items():
-        where = f"{path}/{key}"
-        if key == "timers" or key.endswith(("timer", "throughput")):
-            continue
-        if isinstance(value, dict):
-            assert_same_results(value, actual[key], where)
-        else:
-            np.testing.assert_allclose(actual[key], value, rtol=2e-3, atol=2e-4, err_msg=where)
 
 
 @pytest.mark.parametrize(
@@ -268,23 +257,6 @@ def columns_of(episodes: list[SingleAgentEpisode]) -> dict[str, np.ndarray]:
     }
 
 
-def pendulum_steps(count: int, seed: int) -> list[SingleAgentEpisode]:
-    generator = np.random.default_rng(seed)
-    return [
-        SingleAgentEpisode(
-            observation_space=gym.spaces.Box(-10, 10, (3,), np.float32),
-            action_space=gym.spaces.Box(-2, 2, (1,), np.float32),
-            observations=list(generator.normal(size=(2, 3)).astype(np.float32)),
-            actions=list(generator.uniform(-1, 1, size=(1, 1)).astype(np.float32)),
-            rewards=[float(generator.normal())],
-            terminated=number % 5 == 0,
-            extra_model_outputs={"weights": [1.0], "n_step": [1]},
-            len_lookback_buffer=0,
-        )
-        for number in range(count)
-    ]
-
-
 def transitions(count: int, seed: int) -> list[SingleAgentEpisode]:
     """Single steps, as RLlib's episode replay buffers give them."""
     return episodes_of([1] * count, seed, extra={"weights": 1.0, "n_step": 1})
@@ -309,9 +281,10 @@ def test_appo_and_impala_step_their_optimizer_as_the_stock_learner_does(config, 
 
 
 class TestChoice:
-    def test_is_the_lean_learner_for_every_stock_learner_that_has_one(self):
+    @pytest.mark.parametrize("learners", [0, 1, 2])
+    def test_is_the_lean_learner_for_every_stock_learner_that_has_one(self, learners):
         for config in (PPOConfig(), DQNConfig(), SACConfig(), APPOConfig(), IMPALAConfig()):
-            config.learners(num_learners=0)
+            config.learners(num_learners=learners)
             choice = choose_learner(config)
             assert choice.reason is None
             assert choice.learner_class is LEAN_LEARNERS[config.learner_class]
@@ -319,7 +292,6 @@ class TestChoice:
     @pytest.mark.parametrize(
         ("config", "words"),
         [
-            (lambda: PPOConfig().learners(num_learners=2), "2 learners"),
             (lambda: PPOConfig().framework(torch_compile_learner=True), "torch_compile_learner"),
             (
                 lambda: PPOConfig().experimental(_torch_lr_scheduler_classes=[torch.optim.lr_scheduler.ConstantLR]),

@@ -18,15 +18,22 @@ def rows_of(count: int) -> dict:
 @pytest.mark.parametrize("size", [1, 4, 16, 23])
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_rows_come_in_the_order_of_rllibs_iterator(rows, size, shuffle, epochs):
+@pytest.mark.parametrize("total", [0, 1, 5])
+def test_rows_come_in_the_order_of_rllibs_iterator(rows, size, shuffle, epochs, total):
     np.random.seed(7)
     batch = MultiAgentBatch({"p": SampleBatch({"x": torch.arange(rows)})}, env_steps=rows)
     theirs = MiniBatchCyclicIterator(
-        batch, num_epochs=epochs, minibatch_size=size, shuffle_batch_per_epoch=shuffle and epochs > 1
+        batch,
+        num_epochs=epochs,
+        minibatch_size=size,
+        shuffle_batch_per_epoch=shuffle and epochs > 1,
+        num_total_minibatches=total,
     )
     expected = [minibatch.policy_batches["p"]["x"].tolist() for minibatch in theirs]
     np.random.seed(7)
-    own = minibatches({"p": (rows_of(rows), rows)}, minibatch_size=size, num_epochs=epochs, shuffle=shuffle)
+    own = minibatches(
+        {"p": (rows_of(rows), rows)}, minibatch_size=size, num_epochs=epochs, shuffle=shuffle, total=total
+    )
     assert [minibatch["p"]["x"].tolist() for minibatch in own] == expected
 
 

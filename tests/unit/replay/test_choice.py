@@ -44,7 +44,7 @@ def test_an_algorithm_without_a_replay_buffer_stays_as_it_is_without_a_word():
 @pytest.mark.parametrize(
     ("config", "spaces", "stock", "words"),
     [
-        pytest.param(DQNConfig().learners(num_learners=2), {}, DQN, "takes episodes", id="two learners"),
+        pytest.param(DQNConfig().learners(num_learners=2), {}, DQN, "2 learners", id="two learners"),
         pytest.param(DQNConfig(), {"observations": PAIR}, DQN, "observations are Dict", id="nested observations"),
         pytest.param(SACConfig(), {"actions": PAIR}, SAC, "actions are Dict", id="nested actions"),
         pytest.param(

@@ -94,7 +94,7 @@ class FlatUpdate(TorchLearner):
                 episodes_refs=episodes_refs,
                 data_iterators=data_iterators,
             )
-        if training_data.data_iterators or num_total_minibatches or self._has_stateful_module():
+        if training_data.data_iterators or self._has_stateful_module():
             return super().update(
                 training_data=training_data,
                 timesteps=timesteps,
@@ -116,6 +116,7 @@ class FlatUpdate(TorchLearner):
             minibatch_size=minibatch_size,
             num_epochs=num_epochs,
             shuffle=shuffle_batch_per_epoch,
+            total=num_total_minibatches,
         )
         self._log_total_losses(losses)
         self.after_gradient_based_update(timesteps=timesteps or {})
@@ -140,7 +141,7 @@ class FlatUpdate(TorchLearner):
         return batch
 
     def _train_on(
-        self, batch: MultiAgentBatch, *, minibatch_size: int | None, num_epochs: int, shuffle: bool
+        self, batch: MultiAgentBatch, *, minibatch_size: int | None, num_epochs: int, shuffle: bool, total: int
     ) -> dict[str, Any]:
         """Trains on all minibatches; returns the losses of the last one by module id."""
         if not batch.policy_batches:
@@ -149,7 +150,9 @@ class FlatUpdate(TorchLearner):
             module_id: (tensor_columns(module_batch), len(module_batch))
             for module_id, module_batch in batch.policy_batches.items()
         }
-        stream = minibatches(columns, minibatch_size=minibatch_size, num_epochs=num_epochs, shuffle=shuffle)
+        stream = minibatches(
+            columns, minibatch_size=minibatch_size, num_epochs=num_epochs, shuffle=shuffle, total=total
+        )
         postprocess = self._gradients_need_postprocessing()
         logger, silent = self.metrics, UnloggedMetrics()
         rows = dict.fromkeys(columns, 0)

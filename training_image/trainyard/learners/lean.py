@@ -75,8 +75,6 @@ def choose_learner(config: AlgorithmConfig) -> LearnerChoice:
 
 
 def _why_not_exact(config: AlgorithmConfig) -> str | None:
-    if config.num_learners > 1:
-        return f"{config.num_learners} learners exchange gradients in RLlib's own update loop"
     if config.torch_compile_learner:
         return "torch_compile_learner compiles RLlib's own update"
     if config._torch_grad_scaler_class is not None:

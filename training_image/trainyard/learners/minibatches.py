@@ -79,12 +79,15 @@ def minibatches(
     minibatch_size: int | None,
     num_epochs: int,
     shuffle: bool,
+    total: int = 0,
 ) -> Iterator[dict[str, Columns]]:
     """Yields minibatches {module id: columns}.
 
     batches: module id to (columns, rows). minibatch_size: rows per module and minibatch; None means the whole batch
     (of the first module's size when there are several epochs, as RLlib does). Every row is passed at least
     num_epochs times; the last minibatch of an epoch goes on into the next one, so all minibatches have the same size.
+    total: how many there are instead, whatever the rows: several learners must make the same number of steps. 0: see
+    above. As in RLlib, it does not count where the batch is passed once, as a whole.
     """
     if minibatch_size is None and num_epochs == 1:
         yield {module_id: columns for module_id, (columns, _) in batches.items()}
@@ -94,5 +97,7 @@ def minibatches(
         module_id: _ModuleStream(columns, rows, shuffle=shuffle and num_epochs > 1)
         for module_id, (columns, rows) in batches.items()
     }
-    while min(stream.epochs for stream in streams.values()) < num_epochs:
+    count = 0
+    while count < total if total else min(stream.epochs for stream in streams.values()) < num_epochs:
         yield {module_id: stream.next(size) for module_id, stream in streams.items()}
+        count += 1

@@ -43,6 +43,8 @@ def choose_replay(config: AlgorithmConfig, observations: gym.Space, actions: gym
 def _why_not(config: AlgorithmConfig, observations: gym.Space, actions: gym.Space) -> str | None:
     if not (isinstance(config.learner_class, type) and issubclass(config.learner_class, ReplayUpdate)):
         return f"{config.learner_class.__name__} takes episodes, not flat batches"
+    if config.num_learners > 1:
+        return f"{config.num_learners} learners share episodes, not flat batches"
     kind = config.replay_buffer_config["type"]
     if kind not in BUFFERS:
         return f"there is no flat form of the replay buffer {kind}"
