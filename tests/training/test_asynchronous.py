@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import threading
 import time
 
 import gymnasium as gym
@@ -22,6 +23,7 @@ from sqlalchemy import text
 
 from trainyard.asynchronous.algorithm import AsynchronousPPO, AsynchronousPPOConfig, default_max_policy_lag
 from trainyard.asynchronous.collector import CollectorSettings, EnvironmentFailed, EpisodeCollector, RunnersFailed
+from trainyard.asynchronous.episodes import Episode, EpisodeId
 from trainyard.asynchronous.export import (
     ActionRules,
     ModuleWeights,
@@ -236,11 +238,14 @@ class TestCollector:
         assert all(20 * 2**20 < memory < 300 * 2**20 for memory in status.memory_bytes)
 
 
-def asynchronous_ppo(**settings) -> AsynchronousPPOConfig:
+def asynchronous_ppo(*, learners: int = 0, num_epochs: int | None = None, **settings) -> AsynchronousPPOConfig:
     config = AsynchronousPPOConfig().environment("CartPole-v1").debugging(seed=1)
     config.rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[32, 32]))
     config.training(**PRESETS["cartpole"].config | {"lr": 0.001, "minibatch_size": 128})
     config.training(learner_class=LEAN_LEARNERS[config.get_default_learner_class()])
+    if num_epochs is not None:
+        config.training(num_epochs=num_epochs)
+    config.learners(num_learners=learners, num_cpus_per_learner=0.5)
     defaults = {"episode_runners": 2, "episodes_per_update": 10, "num_cpus_per_episode_runner": 0.5}
     return config.asynchronous(**{**defaults, **settings})
 
@@ -330,6 +335,47 @@ class TestAlgorithm:
         for name, value in other.learner_group.get_weights()["default_policy"].items():
             np.testing.assert_array_equal(value, expected[name])
         assert other.train()["training_iteration"] == 2
+
+
+def episode_of(steps: int) -> Episode:
+    generator = np.random.default_rng(steps)
+    return Episode(
+        id=EpisodeId(0, 0, 0, 0),
+        observations=generator.normal(size=(steps + 1, 4)).astype(np.float32),
+        actions=generator.integers(0, 2, size=steps),
+        rewards=np.ones(steps, np.float32),
+        log_probabilities=np.full(steps, np.log(0.5), np.float32),
+        terminated=True,
+        policy_version=0,
+    )
+
+
+class TestRemoteLearners:
+    def test_two_learners_make_as_many_minibatches_whatever_their_parts_of_the_steps(self, build, monkeypatch):
+        algorithm = build(learners=2, num_epochs=1)
+        # Of these steps one Learner gets a minibatch, and the other one more than a minibatch.
+        steps = 2 * algorithm.config.minibatch_size + 1
+        monkeypatch.setattr(algorithm, "_fresh_episodes", lambda: ([episode_of(steps)], [0]))
+        before = algorithm.learner_group.get_weights()["default_policy"]
+        training = threading.Thread(target=algorithm.training_step, daemon=True)
+        training.start()
+        training.join(120)
+        if training.is_alive():
+            for learner in algorithm.learner_group._workers:
+                ray.kill(learner)  # they wait for each other
+            pytest.fail("the Learners made different numbers of minibatches")
+        learners = algorithm.learner_group.foreach_learner(lambda learner: learner.get_state()["rl_module"])
+        weights, others = (result.get()["default_policy"] for result in learners)
+        assert all(np.array_equal(value, others[name]) for name, value in weights.items())
+        assert not all(np.array_equal(value, before[name]) for name, value in weights.items())
+        assert all(np.array_equal(value, weights[name]) for name, value in algorithm._module.get_state().items())
+
+    def test_one_remote_learner_trains_on_episodes_of_the_runners(self, build):
+        algorithm = build(learners=1)
+        for _ in range(3):
+            result = algorithm.train()
+        assert result["learners"]["default_policy"]["total_loss"] != 0
+        assert result["env_runners"]["num_episodes_lifetime"] == 30
 
 
 @pytest.fixture(scope="module")

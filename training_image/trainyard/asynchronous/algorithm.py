@@ -172,8 +172,9 @@ class AsynchronousPPO(PPO):
     def training_step(self) -> None:
         episodes, lags = self._fresh_episodes()
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            batch = self._train_batch(episodes)
             results = self.learner_group.update(
-                batch=self._train_batch(episodes),
+                batch=batch,
                 timesteps={
                     NUM_ENV_STEPS_SAMPLED_LIFETIME: self._lifetime(ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME),
                     NUM_MODULE_STEPS_TRAINED_LIFETIME: self._lifetime(
@@ -183,6 +184,7 @@ class AsynchronousPPO(PPO):
                 num_epochs=self.config.num_epochs,
                 minibatch_size=self.config.minibatch_size,
                 shuffle_batch_per_epoch=self.config.shuffle_batch_per_epoch,
+                num_total_minibatches=self._minibatches_per_learner(len(batch)),
             )
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
         self._updates += 1
@@ -255,6 +257,17 @@ class AsynchronousPPO(PPO):
         }
         steps = len(behaviour)
         return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=steps)
+
+    def _minibatches_per_learner(self, rows: int) -> int:
+        """How many minibatches each of several learners makes of its part of the rows; 0: as many as the rows make.
+
+        Learners wait for each other in every minibatch, and their parts may differ by a row. RLlib says this number
+        for episodes only, not for batches.
+        """
+        config = self.config
+        if config.num_learners < 2 or config.minibatch_size is None:
+            return 0
+        return max(1, config.num_epochs * rows // (config.num_learners * config.minibatch_size))
 
     def _publish(self) -> None:
         """Takes the Learner's weights over into the driver's module, its env runner, and what runners ask for."""
