@@ -37,7 +37,9 @@ WRAPPERS: dict[str, str] = {
 # Parameters by which a class takes its whole configuration as one mapping, as RLlib's environments do.
 _WHOLE_CONFIG = ("config", "env_config", "env_context")
 
-# Extras of gymnasium that are often missing, and an environment of the same kind that needs none.
+# Extras of gymnasium that are often missing: the packages to add, and environments of the same kind that need none.
+# What gymnasium[box2d] asks for has to be compiled; these have wheels.
+_PACKAGES = {"box2d": "box2d and pygame"}
 _ALTERNATIVES = {
     "box2d": "Acrobot-v1 or CartPole-v1 (discrete actions) or Pendulum-v1 (continuous actions)",
     "mujoco": "Pendulum-v1 or MountainCarContinuous-v0",
@@ -197,4 +199,5 @@ def _extra_remedy(name: str) -> str:
     extra = next((extra for extra in _ALTERNATIVES if f".{extra}" in entry_point), None)
     if extra is None:
         return "add what it needs to spec.runtimeEnv.pip or to the image"
-    return f"add gymnasium[{extra}] to spec.runtimeEnv.pip or to the image; {_ALTERNATIVES[extra]} need nothing more"
+    packages = _PACKAGES.get(extra, f"gymnasium[{extra}]")
+    return f"add {packages} to spec.runtimeEnv.pip or to the image; {_ALTERNATIVES[extra]} need nothing more"
