@@ -91,6 +91,11 @@ def logical_cpus(spec: Spec) -> float:
     return _total_cpus(_processes(spec, SizingRules()))
 
 
+def gpus(spec: Spec) -> float:
+    """GPUs that a specification needs (manifests/contract/sizing.json)."""
+    return sum(p.count * p.gpus for p in _processes(spec, SizingRules())) + _driver_gpus(spec)
+
+
 def size(spec: Spec, rules: SizingRules) -> Size:
     """The cluster of a run. Raises SpecRefusedError when no cluster of these rules could ever hold it."""
     processes = _processes(spec, rules)
@@ -102,9 +107,7 @@ def size(spec: Spec, rules: SizingRules) -> Size:
     _check(head, "head", spec, workers, rules)
     if worker:
         _check(worker, "worker", spec, workers, rules)
-    return Size(
-        _total_cpus(processes), sum(p.count * p.gpus for p in processes) + _driver_gpus(spec), head, worker, workers
-    )
+    return Size(_total_cpus(processes), gpus(spec), head, worker, workers)
 
 
 def concurrent_trials(spec: Spec) -> int:
@@ -127,7 +130,8 @@ def _processes(spec: Spec, rules: SizingRules) -> list[_Processes]:
     per_trial = spec["search"].get("resourcesPerTrial", {})
     memory = rules.estimate(rules.driver_memory if "algorithm" in spec else rules.process_memory)
     field = "spec.search.resourcesPerTrial.cpu"
-    driver = _Processes(trials, float(per_trial.get("cpu", 1)), memory, float(per_trial.get("gpu", 0)), field)
+    trials_gpus = max(float(per_trial.get("gpu", 0)), _learning_drivers_gpus(spec))
+    driver = _Processes(trials, float(per_trial.get("cpu", 1)), memory, trials_gpus, field)
     return [driver, *(replace(p, count=p.count * trials) for p in runners)]
 
 
@@ -175,9 +179,14 @@ def _total_cpus(processes: list[_Processes]) -> float:
 
 
 def _driver_gpus(spec: Spec) -> float:
+    """GPUs of the run's driver; those of a search's trials are with their processes."""
+    return 0 if "search" in spec else _learning_drivers_gpus(spec)
+
+
+def _learning_drivers_gpus(spec: Spec) -> float:
     """GPUs of a driver that learns by itself."""
     learner = spec.get("learner", {})
-    alone = "algorithm" in spec and "search" not in spec and not learner.get("count", 0)
+    alone = "algorithm" in spec and not learner.get("count", 0)
     return float(learner.get("gpus", 0)) if alone else 0
 
 

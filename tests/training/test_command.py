@@ -177,6 +177,13 @@ class TestOnThisMachine:
         assert "100000 env runners x 0.40 GiB" in output
         assert "lower spec.sampling.envRunners" in output
 
+    def test_more_gpus_than_the_machine_has_are_refused(self, start, tmp_path):
+        file = manifest(tmp_path, {"entrypoint": "true", "resources": {"cpus": 1, "gpus": 99}})
+        code, output = start("run", "-f", file).end()
+        assert code == 2
+        assert "InsufficientResources: the run needs 99 GPUs at the same time and this machine has " in output
+        assert "spec.resources" in output
+
     def test_all_wrong_fields_are_named_with_what_to_write_and_no_folder_is_made(self, start, tmp_path):
         wrong = PPO | {"sampling": {"envRunner": 1}, "stop": {"iterations": 1}}
         wrong["algorithm"] = {"name": "PPO", "config": {"learning_rate": 0.1}}

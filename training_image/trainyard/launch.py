@@ -23,7 +23,7 @@ from typing import Any
 
 from rich.console import Console
 
-from trainyard import manifest, progress, requirements, resuming, sizing, storage, trial_tasks
+from trainyard import manifest, progress, requirements, resuming, sizing, storage, trainables, trial_tasks
 from trainyard.cleanup import RayTrainingCleanup
 from trainyard.errors import (
     EXIT_FAILED,
@@ -248,16 +248,25 @@ def _new_folder(results: Path, name: str) -> Path:
 def _work_at(address: str, started: Started) -> dict[str, Any]:
     need = sizing.need(started.specification)
     with connected(started, address) as started:
-        import ray
-
-        have = ray.cluster_resources().get("CPU", 0)
-        if need.logical_cpus > have:
-            raise InsufficientResources(
-                f"the run needs {need.logical_cpus:g} logical CPUs at the same time and the Ray cluster at {address} "
-                f"has {have:g}; lower spec.sampling.envRunners or cpusPerEnvRunner (search: maxConcurrentTrials or "
-                "resourcesPerTrial.cpu), or use a larger cluster"
-            )
+        _check_resources(need, f"the Ray cluster at {address}")
         return work(started)
+
+
+def _check_resources(need: sizing.Need, where: str) -> None:
+    """Refuse what would wait for ever on the connected Ray."""
+    import ray
+
+    have = ray.cluster_resources()
+    for kind, name, needed, remedy in (
+        ("CPU", "logical CPUs", need.logical_cpus, "spec.sampling.envRunners or cpusPerEnvRunner"),
+        ("GPU", "GPUs", need.gpus, "spec.learner.gpus"),
+    ):
+        if needed > (found := have.get(kind, 0)):
+            raise InsufficientResources(
+                f"the run needs {needed:g} {name} at the same time and {where} has {found:g}; lower {remedy} "
+                f"(search: maxConcurrentTrials or resourcesPerTrial.{kind.lower()}; a program: spec.resources), "
+                "or use more machines"
+            )
 
 
 def _work_here(started: Started) -> dict[str, Any]:
@@ -278,6 +287,7 @@ def _work_here(started: Started) -> dict[str, Any]:
     options = _ray_options(started, address="local", num_cpus=cpus, include_dashboard=False)
     try:
         connect(lambda ray: ray.init(**options), started)
+        _check_resources(need, "this machine")
         return work(started)
     finally:
         if started.requirements is not None:
@@ -296,14 +306,15 @@ def connect(initialise: Callable[[Any], object], started: Started) -> None:
     """Connect to Ray while RLlib is being imported; processes of future trials start and import meanwhile.
 
     Raises:
-        InvalidConfiguration: the environment cannot be made, which is known before there is a Ray.
+        InvalidConfiguration: the environment cannot be made or there is no such trainable, which is known before there
+            is a Ray.
     """
     specification = started.specification
     with ThreadPoolExecutor(1, thread_name_prefix="import-rllib") as pool:
         pool.submit(importlib.import_module, "ray")
-        if _environment_is_known(started):
-            # In this thread: some environments can only be made in the main one.
-            _make_environment(specification)
+        # Packages of the run's own are installed later.
+        if started.requirements is None:
+            _check_what_is_named(specification)
         import ray
 
         rllib = "trainyard.algorithms"
@@ -319,16 +330,14 @@ def connect(initialise: Callable[[Any], object], started: Started) -> None:
             importing.result()
 
 
-def _environment_is_known(started: Started) -> bool:
-    """Whether it can be made now: trials may differ in it, and packages of the run's own are installed later."""
-    specification = started.specification
-    return specification.algorithm is not None and specification.search is None and started.requirements is None
+def _check_what_is_named(specification: Specification) -> None:
+    """Make the environment, or import the trainable; in the main thread, which some environments need."""
+    if specification.trainable is not None:
+        trainables.load(specification.trainable.function)
+    elif specification.algorithm is not None and specification.search is None:  # trials may differ in it
+        from trainyard.environment_names import chosen
 
-
-def _make_environment(specification: Specification) -> None:
-    from trainyard.environment_names import chosen
-
-    chosen(specification)
+        chosen(specification)
 
 
 class Sigterm:

@@ -61,6 +61,17 @@ def logical_cpus(specification: Specification) -> float:
     return _rounded(actors) if actors else 1
 
 
+def gpus(specification: Specification) -> float:
+    """GPUs that the run needs at the same time."""
+    if specification.resources is not None:
+        return specification.resources.gpus
+    own, learner = specification.trial_resources.gpu, specification.learner
+    if specification.algorithm is not None:
+        # A driver that learns by itself has one share for both.
+        own = own + learner.count * learner.gpus if learner.count else max(own, learner.gpus)
+    return concurrent_trials(specification) * own
+
+
 def _rounded(value: float) -> float:
     """Remove the dust of binary fractions: ten times 0.1 is 1."""
     return round(value, 6)
@@ -72,13 +83,10 @@ def need(specification: Specification) -> Need:
     cpus = logical_cpus(specification)
     parts = [f"{HEAD_SERVICES_BYTES / GIB:.1f} GiB Ray services", f"{DRIVER_BYTES / GIB:.1f} GiB driver"]
     memory = HEAD_SERVICES_BYTES + DRIVER_BYTES
-    gpus = 0.0
     if specification.resources is not None:
         memory += specification.resources.memory or 0
-        gpus = specification.resources.gpus
     elif specification.algorithm is None:
         memory += trials * FUNCTION_TRIAL_BYTES
-        gpus = trials * (specification.search.resources_per_trial.gpu if specification.search else 0)
         parts.append(f"{trials} trials x {FUNCTION_TRIAL_BYTES / GIB:.2f} GiB")
     else:
         sampling, learner = specification.sampling, specification.learner
@@ -92,5 +100,4 @@ def need(specification: Specification) -> Need:
         if specification.search:
             memory += trials * DRIVER_BYTES
             parts.append(f"{trials} trial drivers x {DRIVER_BYTES / GIB:.1f} GiB")
-        gpus = trials * max(learner.count, 1) * learner.gpus
-    return Need(cpus, memory, gpus, f"{' + '.join(parts)} = {memory / GIB:.1f} GiB")
+    return Need(cpus, memory, gpus(specification), f"{' + '.join(parts)} = {memory / GIB:.1f} GiB")

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from trainyard_operator import quantity
-from trainyard_operator.sizing import GIB, SizingRules, SpecRefusedError, logical_cpus, size
+from trainyard_operator.sizing import GIB, SizingRules, SpecRefusedError, gpus, logical_cpus, size
 
 ROOT = Path(__file__).parents[3]
 CASES = json.loads((ROOT / "manifests" / "contract" / "sizing.json").read_text())["cases"]
@@ -19,8 +19,8 @@ def program(cpus: float, **more) -> dict:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c["name"] for c in CASES])
-def test_logical_cpus_are_those_of_the_contract(case) -> None:
-    assert logical_cpus(case["spec"]) == case["logicalCpus"]
+def test_logical_cpus_and_gpus_are_those_of_the_contract(case) -> None:
+    assert (logical_cpus(case["spec"]), gpus(case["spec"])) == (case["logicalCpus"], case.get("gpus", 0))
 
 
 def test_one_pod_holds_what_fits_into_it() -> None:

@@ -185,6 +185,13 @@ def test_an_environment_that_cannot_be_made_is_told_before_ray_is_started(tmp_pa
     assert connected == []
 
 
+def test_a_trainable_that_is_not_there_is_told_before_ray_is_started(tmp_path):
+    connected = []
+    with pytest.raises(InvalidConfiguration, match="did you mean 'train'"):
+        connect(connected.append, started(tmp_path, {"trainable": {"function": "trainyard.examples.tune_grid:trian"}}))
+    assert connected == []
+
+
 def test_the_environment_is_made_in_the_main_thread_which_some_need(tmp_path, monkeypatch):
     class Reached(Exception):
         pass

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trainyard.manifest import normalise_numbers
-from trainyard.sizing import GIB, concurrent_trials, logical_cpus, need, trial_count
+from trainyard.sizing import GIB, concurrent_trials, gpus, logical_cpus, need, trial_count
 from trainyard.specification import parse
 
 CASES = json.loads((Path(__file__).parents[3] / "manifests" / "contract" / "sizing.json").read_text(encoding="utf-8"))[
@@ -20,8 +20,9 @@ def complete(spec):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_logical_cpus_are_those_of_the_contract(case):
-    assert logical_cpus(parse(complete(case["spec"]))) == case["logicalCpus"]
+def test_logical_cpus_and_gpus_are_those_of_the_contract(case):
+    specification = parse(complete(case["spec"]))
+    assert (logical_cpus(specification), gpus(specification)) == (case["logicalCpus"], case.get("gpus", 0))
 
 
 def search(parameters, **fields):
