@@ -74,7 +74,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "pendulum": Preset(
         "SAC",
-        "Pendulum-v1 to a greedy return of -200 within 5,000 steps (all of four seeds)",
+        "Pendulum-v1 to a greedy return of -200 within 5,000 steps (all of five seeds)",
         {
             "actor_lr": 0.001,
             "critic_lr": 0.001,
