@@ -4,8 +4,9 @@ import logging
 import math
 import re
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from trainyard import metrics as names
@@ -20,10 +21,32 @@ logger = logging.getLogger(__name__)
 
 # Recent iterations alone: episodes of a policy that learns get longer or shorter.
 ITERATIONS_OF_THE_ESTIMATE = 10
-# Evaluations (or iterations) without a value of the metric that chooses the best, after which people are told. The
+# Evaluations (or iterations) without a value of a metric that something waits for, after which people are told. The
 # first ones may have none for good reasons: no episode has finished, or an account has never moved.
 CHANCES = 3
-MISSING = "SelectionMetricMissing"
+
+
+@dataclass
+class _Awaited:
+    """Metrics that something waits for, the condition that tells of missing ones, and what is not done until then."""
+
+    condition: str
+    metrics: tuple[str, ...]
+    consequence: str
+    missing: tuple[str, ...] = ()
+
+
+def _awaited(run: Run) -> list[_Awaited]:
+    consequence = "there is no best checkpoint, early stopping by it waits, and a test plays the latest policy"
+    stops = tuple(dict.fromkeys(stop.metric for stop in run.specification.stop.metrics))
+    return [
+        _Awaited("SelectionMetricMissing", (run.selection.metric,), consequence),
+        _Awaited("StopMetricMissing", stops, "it cannot end the run"),
+    ]
+
+
+def _measured_in(metric: str) -> str:
+    return "evaluations" if metric.startswith(names.VALIDATION) else "iterations"
 
 
 class ProgressReporter(Callback):
@@ -36,11 +59,12 @@ class ProgressReporter(Callback):
         self._ended_well = False
         self._checkpoints: dict[str, Any] = {}
         self._episodes: deque[int] = deque(maxlen=ITERATIONS_OF_THE_ESTIMATE)
-        self._chances = 0
-        self._told_missing = False
+        self._chances: Counter[str] = Counter()
+        self._awaited: list[_Awaited] = []
 
     def on_run_start(self, run: Run) -> None:
         self._started = time.monotonic()
+        self._awaited = _awaited(run)
         self._fraction_at_start = fraction_done(run.specification.stop, run.counters) or 0.0
         if run.restored_iteration:
             self._progress.update(startedIteration=run.restored_iteration)
@@ -51,13 +75,12 @@ class ProgressReporter(Callback):
 
     def on_iteration(self, run: Run, iteration: Iteration) -> None:
         self._episodes.append(len(iteration.episodes))
-        if not run.selection.by_validation:
-            self._look_for_selection(run)
+        self._look_for_metrics(run, "iterations")
         self._publish(run, iteration.metrics, now=False)
 
     def on_evaluation(self, run: Run, evaluation: Evaluation) -> None:
-        if run.selection.by_validation and evaluation.kind == "validation":
-            self._look_for_selection(run)
+        if evaluation.kind == "validation":
+            self._look_for_metrics(run, "evaluations")
         self._publish(run, evaluation.metrics, now=False)
 
     def on_checkpoint(self, run: Run, checkpoint: Checkpoint) -> None:
@@ -71,27 +94,25 @@ class ProgressReporter(Callback):
         self._progress.update(analysis=analysis_section(run.findings))
         self._publish(run, {}, now=False)
 
-    def _look_for_selection(self, run: Run) -> None:
-        """Tell while something can be done about it: without its metric there is no best, and no early stop."""
-        metric = run.selection.metric
-        if metric in run.metrics:
-            if self._told_missing:
-                self._progress.condition(MISSING, "False", "Measured", f"{metric} has a value now")
-            self._told_missing = False
-            return
-        self._chances += 1
-        if self._chances != CHANCES:
-            return
-        self._told_missing = True
-        prefix = metric.partition("/")[0] + "/"
-        known = ", ".join([name for name in run.metrics if name.startswith(prefix)][:8]) or "none of its kind"
-        times = "evaluations" if run.selection.by_validation else "iterations"
-        message = (
-            f"{metric} has had no value in {CHANCES} {times}: until it has one there is no best checkpoint, early "
-            f"stopping by it waits, and a test plays the latest policy; there are {known}"
-        )
-        logger.warning("%s", message)
-        self._progress.condition(MISSING, "True", "NoValue", message)
+    def _look_for_metrics(self, run: Run, measured: str) -> None:
+        """Tell of what never has a value while something can be done about it."""
+        self._chances[measured] += 1
+        for awaited in self._awaited:
+            missing = tuple(
+                metric
+                for metric in awaited.metrics
+                if metric not in run.metrics and self._chances[_measured_in(metric)] >= CHANCES
+            )
+            if missing == awaited.missing:
+                continue
+            awaited.missing = missing
+            if missing:
+                message = _message(run, missing, awaited.consequence)
+                logger.warning("%s", message)
+                self._progress.condition(awaited.condition, "True", "NoValue", message)
+            else:
+                message = f"{', '.join(awaited.metrics)} has a value now"
+                self._progress.condition(awaited.condition, "False", "Measured", message)
 
     def _warn_of_empty_buffer(self, run: Run) -> None:
         replay, algorithm = run.restored_replay, run.specification.algorithm
@@ -161,3 +182,12 @@ def analysis_section(findings: Mapping[str, float | str]) -> dict[str, Any] | No
         first, *others = re.split("[/_]", figure)
         section.setdefault(subject, {})[first + "".join(map(str.capitalize, others))] = value
     return section or None
+
+
+def _message(run: Run, missing: tuple[str, ...], consequence: str) -> str:
+    prefixes = tuple(metric.partition("/")[0] + "/" for metric in missing)
+    known = ", ".join([name for name in run.metrics if name.startswith(prefixes)][:8]) or "none of its kind"
+    return (
+        f"{', '.join(missing)} has had no value in {CHANCES} {_measured_in(missing[0])}: until it has one "
+        f"{consequence}; there are {known}"
+    )
