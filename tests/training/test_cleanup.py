@@ -112,10 +112,13 @@ print(json.dumps(found))
     assert found["bytes"] >= 500
 
 
-def drive(nodes, folder, **cleanup):
+TRIAL = {"trainable": {"function": "trainyard.examples.tune_grid:train", "config": {"lr": 0.1, "trial_id": 1}}}
+
+
+def drive(nodes, folder, work=TRIAL, **cleanup):
     """A driver as the operator starts it on an existing RayCluster; its output."""
     spec = {
-        "trainable": {"function": "trainyard.examples.tune_grid:train", "config": {"lr": 0.1, "trial_id": 1}},
+        **work,
         "cluster": {"selector": {"matchLabels": {"team": "rl"}}, **({"cleanup": cleanup} if cleanup else {})},
         "storage": {"uri": (folder / "storage").as_uri()},
     }
@@ -149,3 +152,11 @@ def test_the_run_can_say_what_is_cleaned(ray_nodes, tmp_path):
 
 def test_the_clean_up_can_be_turned_off(ray_nodes, tmp_path):
     assert "free" not in drive(ray_nodes, tmp_path, enabled=False)
+
+
+def test_a_cluster_with_too_few_gpus_is_told_and_waited_for(ray_nodes, tmp_path):
+    drive(ray_nodes, tmp_path, {"entrypoint": "true", "resources": {"cpus": 1, "gpus": 2}})
+    (progress,) = tmp_path.glob("trainyard-*.jsonl")
+    told = {item["type"]: item for item in json.loads(progress.read_text().splitlines()[-1])["conditions"]}
+    assert told["TooFewGpus"]["message"] == ("the run needs 2 GPUs at the same time and the Ray cluster has 0 now")
+    assert "TooFewCpus" not in told

@@ -51,6 +51,8 @@ ATTEMPT_VARIABLE = "TRAINYARD_ATTEMPT"
 SUBMISSION_VARIABLE = "TRAINYARD_SUBMISSION"
 PROGRESS_FOLDER_VARIABLE = "TRAINYARD_PROGRESS_DIR"
 
+_REMEDIES = {"CPU": "spec.sampling.envRunners or cpusPerEnvRunner", "GPU": "spec.learner.gpus"}
+
 
 @dataclass(frozen=True)
 class Started:
@@ -172,13 +174,9 @@ def _work_on_existing_cluster(started: Started) -> dict[str, Any]:
     place = started.storage
     try:
         with connected(started, "auto") as started:
-            import ray
-
-            have, need = ray.cluster_resources().get("CPU", 0), sizing.need(started.specification).logical_cpus
-            if need > have:
-                # Not refused: its other nodes may still be starting, and an autoscaler may bring more.
-                message = f"the run needs {need:g} logical CPUs at the same time and the Ray cluster has {have:g} now"
-                started.progress.condition("TooFewCpus", "True", "WaitingForNodes", message)
+            # Not refused: its other nodes may still be starting, and an autoscaler may bring more.
+            for kind, message in _shortages(sizing.need(started.specification), "the Ray cluster"):
+                started.progress.condition(f"TooFew{kind.capitalize()}s", "True", "WaitingForNodes", f"{message} now")
             summary = work(started)
         if not place.kept:
             shutil.rmtree(place.local, ignore_errors=True)  # only a later attempt of the same run could use it
@@ -254,19 +252,21 @@ def _work_at(address: str, started: Started) -> dict[str, Any]:
 
 def _check_resources(need: sizing.Need, where: str) -> None:
     """Refuse what would wait for ever on the connected Ray."""
+    for kind, message in _shortages(need, where):
+        raise InsufficientResources(
+            f"{message}; lower {_REMEDIES[kind]} (search: maxConcurrentTrials or resourcesPerTrial.{kind.lower()}; "
+            "a program: spec.resources), or use more machines"
+        )
+
+
+def _shortages(need: sizing.Need, where: str) -> Iterator[tuple[str, str]]:
+    """What the connected Ray has too little of: CPU or GPU, and how much."""
     import ray
 
     have = ray.cluster_resources()
-    for kind, name, needed, remedy in (
-        ("CPU", "logical CPUs", need.logical_cpus, "spec.sampling.envRunners or cpusPerEnvRunner"),
-        ("GPU", "GPUs", need.gpus, "spec.learner.gpus"),
-    ):
+    for kind, name, needed in (("CPU", "logical CPUs", need.logical_cpus), ("GPU", "GPUs", need.gpus)):
         if needed > (found := have.get(kind, 0)):
-            raise InsufficientResources(
-                f"the run needs {needed:g} {name} at the same time and {where} has {found:g}; lower {remedy} "
-                f"(search: maxConcurrentTrials or resourcesPerTrial.{kind.lower()}; a program: spec.resources), "
-                "or use more machines"
-            )
+            yield kind, f"the run needs {needed:g} {name} at the same time and {where} has {found:g}"
 
 
 def _work_here(started: Started) -> dict[str, Any]:
