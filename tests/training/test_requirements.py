@@ -76,6 +76,8 @@ def run(folder: Path, address: str, spec: dict) -> subprocess.CompletedProcess[s
 
 def drive(folder: Path, address: str, spec: dict, command: str = "drive", start=COMMAND) -> tuple[int, dict]:
     """A driver as the operator starts it; its exit code and final line."""
+    # Without a storage of its own it would go on from what an earlier driver left on this machine.
+    spec = {"storage": {"uri": (folder / "storage").as_uri()}} | spec
     document = {"apiVersion": "trainyard.dev/v1alpha1", "kind": "TrainingRun", "metadata": {"name": "r"}, "spec": spec}
     environ = {
         "RAY_ADDRESS": address,
