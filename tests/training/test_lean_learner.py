@@ -317,7 +317,10 @@ class TestWhatIsOverridden:
     """RLlib's signatures and the bodies that FlatUpdate and FusedOptimizer replace: a new RLlib must be looked at."""
 
     def test_signatures_are_those_of_the_rllib_that_was_read(self):
-        names = lambda function: list(inspect.signature(function).parameters)  # noqa: E731
+        def names(function) -> list[str]:
+            # Ray adds one where the class has become an actor's in this process, as in tests of remote learners.
+            return [name for name in inspect.signature(function).parameters if name != "_ray_trace_ctx"]
+
         assert names(Learner.update) == [
             "self", "batch", "batches", "batch_refs", "episodes", "episodes_refs", "data_iterators", "training_data",
             "timesteps", "num_total_minibatches", "num_epochs", "minibatch_size", "shuffle_batch_per_epoch",
