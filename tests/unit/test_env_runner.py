@@ -7,7 +7,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from trainyard.env_runner import EnvRunner
 
-STEPS = 60
+STEPS = 300  # of a new policy, whose episodes are seldom longer than 60
 heard = []
 
 
@@ -42,6 +42,7 @@ def prepared(monkeypatch):
 
 def played(**callbacks):
     config = PPOConfig().environment("CartPole-v1").env_runners(num_env_runners=0).callbacks(**callbacks)
+    config.debugging(seed=1)
     EnvRunner(config=config, worker_index=0).sample(num_timesteps=STEPS)
 
 
