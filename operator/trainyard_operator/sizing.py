@@ -93,7 +93,7 @@ def logical_cpus(spec: Spec) -> float:
 
 def gpus(spec: Spec) -> float:
     """GPUs that a specification needs (manifests/contract/sizing.json)."""
-    return sum(p.count * p.gpus for p in _processes(spec, SizingRules())) + _driver_gpus(spec)
+    return _total_gpus(spec, _processes(spec, SizingRules()))
 
 
 def size(spec: Spec, rules: SizingRules) -> Size:
@@ -107,7 +107,7 @@ def size(spec: Spec, rules: SizingRules) -> Size:
     _check(head, "head", spec, workers, rules)
     if worker:
         _check(worker, "worker", spec, workers, rules)
-    return Size(_total_cpus(processes), gpus(spec), head, worker, workers)
+    return Size(_total_cpus(processes), _total_gpus(spec, processes), head, worker, workers)
 
 
 def concurrent_trials(spec: Spec) -> int:
@@ -176,6 +176,10 @@ def _total_cpus_plain(processes: list[_Processes]) -> float:
 
 def _total_cpus(processes: list[_Processes]) -> float:
     return _total_cpus_plain(processes) or 1
+
+
+def _total_gpus(spec: Spec, processes: list[_Processes]) -> float:
+    return sum(p.count * p.gpus for p in processes) + _driver_gpus(spec)
 
 
 def _driver_gpus(spec: Spec) -> float:
