@@ -34,9 +34,9 @@ from ray.rllib.utils.numpy import MAX_LOG_NN_OUTPUT, MIN_LOG_NN_OUTPUT
 from torch.nn.functional import huber_loss, softplus
 
 from trainyard.learners.fused import PlainBackward
+from trainyard.learners.ppo_loss import LOG_SQRT_2_PI
 from trainyard.learners.replay import ReplayUpdate, TdErrors
 
-LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
 LOGP, LOGP_NEXT, Q_CURRENT = "logp_resampled", "logp_next_resampled", "q_curr"
 """RLlib's names, for which it has no constants."""
 
