@@ -112,6 +112,38 @@ print(json.dumps(found))
     assert found["bytes"] >= 500
 
 
+def test_a_process_that_starts_after_the_clean_up_makes_nothing_again(ray_nodes, tmp_path):
+    program = """
+import json, tempfile, ray
+from pathlib import Path
+from trainyard.cleanup import RayTrainingCleanup
+from trainyard.requirements import Requirements
+
+@ray.remote(max_retries=0)
+def where():
+    return tempfile.gettempdir()
+
+cleanup = RayTrainingCleanup()
+# That could only be installed anew: there is no such package.
+requirements = Requirements(str(cleanup.folder / "packages"), ("nobody-has-this",), ("--no-index",))
+cleanup.ray_options = {"runtime_env": requirements.runtime_env()}
+with cleanup:
+    Path(requirements.folder).mkdir()
+    Path(requirements.folder, "installed").touch()
+    before = ray.get(where.remote())
+after = ray.get(where.options(runtime_env={"env_vars": {"OTHER": "process"}}).remote())
+found = {"before": before == str(cleanup.folder), "after": after, "errors": cleanup.report.errors}
+print(json.dumps(found | {"exists": cleanup.folder.exists()}))
+"""
+    environment = os.environ | {"RAY_ADDRESS": ray_nodes.address, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    # The folder of the variable TMPDIR is gone, so Python takes the machine's.
+    assert found == {"before": True, "after": "/tmp", "errors": [], "exists": False}
+    assert list(tmp_path.iterdir()) == []
+
+
 TRIAL = {"trainable": {"function": "trainyard.examples.tune_grid:train", "config": {"lr": 0.1, "trial_id": 1}}}
 
 

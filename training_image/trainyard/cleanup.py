@@ -141,6 +141,8 @@ class RayTrainingCleanup:
             own = remove({str(self.folder): self._token}, [], dry_run=self.dry_run)
             gone = NodeReport("the other nodes", errors=("Ray was shut down inside the block; they were not cleaned",))
             return CleanupReport((own, gone), self.dry_run)
+        if not self.dry_run:
+            _end(self._token)
         nodes, unknown = select_nodes(ray.nodes(), self.cleanup_servers)
         experiments = experiments_of(self._watch.folders)
         by_value()
@@ -165,17 +167,55 @@ def _with_folder(given: Mapping[str, Any], variables: Mapping[str, str]) -> dict
     return {
         **given,
         "env_vars": {**given.get("env_vars", {}), **variables},
-        "worker_process_setup_hook": _after_folder(hook) if hook else make_folder_of_environment,
+        "worker_process_setup_hook": _with_folder_of_environment(hook),
     }
 
 
-def _after_folder(hook: str) -> Callable[[], None]:
-    def make_folder_and_go_on() -> None:
-        make_folder_of_environment()
-        module, _, name = hook.rpartition(".")
-        getattr(importlib.import_module(module), name)()
+def _with_folder_of_environment(hook: str | None) -> Callable[[], None]:
+    """What a worker process does as it starts, before anything there asks for a temporary folder."""
 
-    return make_folder_and_go_on
+    def set_up() -> None:
+        folder, token = _of_environment()
+        if not _is_over(token):
+            make_folder(Path(folder), token)
+            tempfile.tempdir = folder
+        if hook:
+            module, _, name = hook.rpartition(".")
+            getattr(importlib.import_module(module), name)()
+        # Asked last: the clean-up began after this process made its folder, and finds it, or this process removes it.
+        if _is_over(token):
+            remove({folder: token}, [], dry_run=False)
+            tempfile.tempdir = None
+
+    return set_up
+
+
+def is_removed(path: Path) -> bool:
+    """Whether `path` is in the folder of this worker process's run, and the clean-up has removed that one."""
+    folder, token = _of_environment()
+    return bool(token) and Path(folder) in path.parents and _is_over(token)
+
+
+def _of_environment() -> tuple[str, str]:
+    """The run's folder and its token, in a worker process; both empty where its job has no clean-up."""
+    folder, _, token = os.environ.get(FOLDER_VARIABLE, "").rpartition(":")
+    return folder, token
+
+
+def _end(token: str) -> None:
+    """Tell the processes of the job that have yet to start that the run's folder is gone.
+
+    The key stays in the Ray cluster's key-value store, as what Ray itself knows of a job that is over does.
+    """
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    _internal_kv_put(f"{FOLDER_VARIABLE}:{token}", b"removed")
+
+
+def _is_over(token: str) -> bool:
+    from ray.experimental.internal_kv import _internal_kv_exists
+
+    return _internal_kv_exists(f"{FOLDER_VARIABLE}:{token}")
 
 
 class _FolderWatch:
@@ -245,13 +285,6 @@ def make_folder(folder: Path, token: str) -> None:
     """Make the run's folder on this node, with its owner in it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / OWNER_FILE).write_text(token)
-
-
-def make_folder_of_environment() -> None:
-    """Make the run's folder in a worker process as it starts, before anything there asks for a temporary folder."""
-    folder, _, token = os.environ[FOLDER_VARIABLE].rpartition(":")
-    make_folder(Path(folder), token)
-    tempfile.tempdir = folder
 
 
 def remove(owned: Mapping[str, str], artifacts: Sequence[str], *, dry_run: bool) -> NodeReport:

@@ -29,6 +29,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from trainyard import cleanup
 from trainyard.errors import UserError
 from trainyard.specification import Specification
 
@@ -162,6 +163,8 @@ def of(specification: Specification, parent: Path | None = None) -> Requirements
 def enter_of_environment() -> None:
     """Enter the requirements that the job gave to this worker process (a `worker_process_setup_hook` of Ray)."""
     given = json.loads(os.environ[VARIABLE])
+    if cleanup.is_removed(Path(given["folder"])):
+        return  # This process began after the clean-up, and nothing of the run follows.
     try:
         Requirements(given["folder"], tuple(given["packages"]), tuple(given["options"])).enter()
     except RequirementsNotInstalled as error:
