@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+# Two processes of pytest, each with servers of its own, which the tests of a file share.
+IN_TWO := -n 2 --dist loadfile
 # Where a machine turns the cache of compiled modules off, every worker process of Ray compiles RLlib and torch again.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -45,10 +47,10 @@ test-unit: venv
 test-fast: lint typecheck imports docs-check test-unit ## Everything that needs no server and no Ray (under 2 minutes)
 
 test-apiserver: venv ## Tests against a real kube-apiserver and etcd (built once into the cache)
-	KUBEBUILDER_ASSETS="$$($(PY) -m dev.cluster assets)" $(PY) -m pytest tests/apiserver
+	KUBEBUILDER_ASSETS="$$($(PY) -m dev.cluster assets)" $(PY) -m pytest tests/apiserver $(IN_TWO)
 
 test-training: venv ## Training tests on real Ray
-	$(PY) -m pytest tests/training --ignore tests/training/test_search.py
+	$(PY) -m pytest tests/training --ignore tests/training/test_search.py $(IN_TWO)
 	@# A process of its own: a search takes its lean path only where nothing has imported Ray Tune before.
 	$(PY) -m pytest tests/training/test_search.py
 

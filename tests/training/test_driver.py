@@ -26,6 +26,10 @@ NETWORK = "learner_group/learner/rl_module/default_policy/module_state.pkl"
 SMALL = {"fcnet_hiddens": [16]}
 PPO = {"train_batch_size_per_learner": 200, "minibatch_size": 100, "num_epochs": 1}
 OFF_POLICY = {"num_steps_sampled_before_learning_starts": 50, "train_batch_size_per_learner": 16}
+FEW_UPDATES = {"training_intensity": 1}
+"""One update for 16 steps instead of 16: an iteration of DQN has a thousand steps."""
+IN_THE_DRIVER = {"envRunners": 0}
+"""No other process imports RLlib, which takes longer than these runs."""
 CONFIGS = {
     "PPO": PPO,
     "APPO": {"train_batch_size_per_learner": 200},
@@ -81,13 +85,16 @@ def returns(watch):
 @pytest.mark.parametrize(("algorithm", "module"), [("PPO", "ActorCritic"), ("DQN", "NormalisedQ")])
 def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path, algorithm, module):
     """From a module that only the workers' path has; resumed with its parameters."""
-    own = {"name": algorithm, "module": f"networks:{module}", "model": {"width": 8}, "config": CONFIGS[algorithm]}
-    run, watch, _ = play(tmp_path, algorithm_section=own)
+    config = CONFIGS[algorithm] | (FEW_UPDATES if algorithm == "DQN" else {})
+    own = {"name": algorithm, "module": f"networks:{module}", "model": {"width": 8}, "config": config}
+    # A step of DQN on a remote runner is a call of its process.
+    sampling = {"envRunners": 0 if algorithm == "DQN" else 1}
+    run, watch, _ = play(tmp_path, algorithm_section=own, sampling=sampling)
     assert run.counters.iteration == 2
     assert math.isfinite(watch.iterations[-1].metrics["train/loss"])
     names = pickle.loads((tmp_path / "checkpoints" / "2" / "algorithm" / NETWORK).read_bytes()).keys()
     assert any(name.startswith(("body.0", "encoder.net")) for name in names)
-    again, _, _ = play(tmp_path, algorithm_section=own, stop={"iterations": 3})
+    again, _, _ = play(tmp_path, algorithm_section=own, sampling=sampling, stop={"iterations": 3})
     assert (again.restored_iteration, again.counters.iteration) == (2, 3)
 
 
@@ -163,9 +170,10 @@ def early_stopper_of(folder, checkpoint):
 def test_another_run_goes_on_where_the_first_one_was(tmp_path):
     # A count never falls: the first value stays the best one.
     early = {"metric": "train/episodes", "mode": "min", "patience": 100}
-    first, _, _ = play(tmp_path / "a", stop={"iterations": 3}, earlyStopping=early)
-    resume = {"uri": (tmp_path / "a").as_uri()}
-    run, resumed, _ = play(tmp_path / "b", stop={"iterations": 5}, earlyStopping=early, resumeFrom=resume)
+    settings = {"sampling": IN_THE_DRIVER, "earlyStopping": early}
+    first, _, _ = play(tmp_path / "a", stop={"iterations": 3}, **settings)
+    settings["resumeFrom"] = {"uri": (tmp_path / "a").as_uri()}
+    run, resumed, _ = play(tmp_path / "b", stop={"iterations": 5}, **settings)
     assert [iteration.number for iteration in resumed.iterations] == [4, 5]
     assert (run.resumed_from, run.restored_iteration) == ("All of iteration 3", 3)
     assert resumed.iterations[0].metrics["train/episodes"] >= first.counters.episodes > 0
@@ -177,7 +185,7 @@ def test_another_run_goes_on_where_the_first_one_was(tmp_path):
     assert run.storage.read_text("checkpoints/best/trainyard.json") is not None, "the other's best, until it is beaten"
     assert sorted(first.storage.list_folders("checkpoints")) == ["3", "best"], "the other run's are only read"
     # A later attempt goes on from its own checkpoints.
-    again, third, _ = play(tmp_path / "b", stop={"iterations": 6}, earlyStopping=early, resumeFrom=resume)
+    again, third, _ = play(tmp_path / "b", stop={"iterations": 6}, **settings)
     assert (again.restored_iteration, again.resumed_from) == (5, "")
     assert [iteration.number for iteration in third.iterations] == [6]
 
@@ -185,7 +193,7 @@ def test_another_run_goes_on_where_the_first_one_was(tmp_path):
 @pytest.mark.parametrize("mode", ["Synchronous", "Asynchronous"])
 def test_another_run_starts_anew_with_the_weights_of_the_first(tmp_path, mode):
     sampling = {"mode": mode, "envRunners": 1}
-    play(tmp_path / "a", stop={"iterations": 2}, sampling=sampling)
+    play(tmp_path / "a", stop={"iterations": 2}, sampling=IN_THE_DRIVER)
     before = weights_of(tmp_path / "a", 2)
     # With a learning rate of zero the weights at the end are those at the start.
     resume = {"uri": (tmp_path / "a").as_uri(), "restore": "Weights"}
@@ -198,18 +206,18 @@ def test_another_run_starts_anew_with_the_weights_of_the_first(tmp_path, mode):
     assert before.keys() == after.keys()
     for name in before:
         np.testing.assert_array_equal(before[name], after[name])
-    play(tmp_path / "c", **fixed, seed=8)
+    play(tmp_path / "c", **fixed | {"sampling": IN_THE_DRIVER}, seed=8)
     other = weights_of(tmp_path / "c", 1)
     assert any(not np.array_equal(before[name], other[name]) for name in before)
 
 
 def test_what_does_not_fit_is_refused_before_training(tmp_path):
-    play(tmp_path / "a", stop={"iterations": 1})
+    play(tmp_path / "a", stop={"iterations": 1}, sampling=IN_THE_DRIVER)
     resume = {"uri": (tmp_path / "a").as_uri()}
     with pytest.raises(InvalidConfiguration, match="the run would end before its first iteration"):
-        play(tmp_path / "b", stop={"iterations": 1}, resumeFrom=resume)
+        play(tmp_path / "b", stop={"iterations": 1}, sampling=IN_THE_DRIVER, resumeFrom=resume)
     larger = {"name": "PPO", "config": PPO, "model": {"fcnet_hiddens": [32]}}
-    run = make_run(tmp_path / "c", resumeFrom={**resume, "restore": "Weights"})
+    run = make_run(tmp_path / "c", sampling=IN_THE_DRIVER, resumeFrom={**resume, "restore": "Weights"})
     spec = run.document["spec"] | {"algorithm": larger}
     run = Run(Identity("test"), parse(normalise_numbers(spec)), {"spec": spec}, at_directory(tmp_path / "c"))
     with pytest.raises(InvalidConfiguration, match="the network of the checkpoint is another one"):
@@ -236,8 +244,9 @@ def test_evaluation_and_test_have_their_own_environments_and_names(tmp_path):
 
 
 def test_a_policy_is_evaluated_to_the_same_value_twice(tmp_path):
-    _, first, _ = play(tmp_path / "a", evaluation={"episodes": 3}, stop={"iterations": 2})
-    _, second, _ = play(tmp_path / "b", evaluation={"episodes": 3}, stop={"iterations": 2})
+    settings = {"evaluation": {"episodes": 3}, "sampling": IN_THE_DRIVER}
+    _, first, _ = play(tmp_path / "a", **settings)
+    _, second, _ = play(tmp_path / "b", **settings)
     assert [item.metrics for item in first.evaluations] == [item.metrics for item in second.evaluations]
 
 
@@ -273,10 +282,9 @@ def test_an_environment_that_raises_fails_the_run_within_seconds(tmp_path, algor
     ("algorithm", "environment"), [("DQN", "CartPole-v1"), ("SAC", {"name": "environments:Continuous"})]
 )
 def test_a_resumed_run_has_its_replay_buffer_back(tmp_path, algorithm, environment):
-    settings = {"algorithm": algorithm, "environment": environment, "sampling": {"envRunners": 0}}
-    config = {
-        "replay_buffer_config": {"type": "PrioritizedEpisodeReplayBuffer", "capacity": 500, "alpha": 0.6, "beta": 0.4}
-    }
+    settings = {"algorithm": algorithm, "environment": environment, "sampling": IN_THE_DRIVER}
+    buffer = {"type": "PrioritizedEpisodeReplayBuffer", "capacity": 500, "alpha": 0.6, "beta": 0.4}
+    config = FEW_UPDATES | {"replay_buffer_config": buffer}
     first, _, _ = play(tmp_path, config=config, stop={"iterations": 1}, **settings)
     assert first.restored_replay is None
     stored = steps_in_the_buffer(tmp_path)
@@ -289,7 +297,7 @@ def test_a_resumed_run_has_its_replay_buffer_back(tmp_path, algorithm, environme
 
 def test_a_resumed_run_says_when_its_replay_buffer_was_too_large_to_be_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "LIMIT_BYTES", 1000)
-    settings = {"algorithm": "DQN", "sampling": {"envRunners": 0}}
+    settings = {"algorithm": "DQN", "sampling": IN_THE_DRIVER, "config": FEW_UPDATES}
     play(tmp_path, stop={"iterations": 1}, **settings)
     assert list(tmp_path.glob("checkpoints/*/algorithm/replay_buffer.npz")) == []
     second, _, _ = play(tmp_path, stop={"iterations": 2}, **settings)
@@ -298,7 +306,8 @@ def test_a_resumed_run_says_when_its_replay_buffer_was_too_large_to_be_saved(tmp
 
 
 def test_rllibs_own_replay_buffer_refills(tmp_path):
-    settings = {"algorithm": "DQN", "sampling": {"envRunners": 0}, "learner": {"implementation": "RLlib"}}
+    settings = {"algorithm": "DQN", "sampling": IN_THE_DRIVER, "config": FEW_UPDATES}
+    settings["learner"] = {"implementation": "RLlib"}
     play(tmp_path, stop={"iterations": 1}, **settings)
     second, _, _ = play(tmp_path, stop={"iterations": 2}, **settings)
     assert second.restored_replay == RestoredReplay(0, "RLlib's checkpoints do not hold it")
@@ -326,7 +335,7 @@ def test_dqn_learns_from_flat_replay_what_pays_later(tmp_path, config):
         algorithm="DQN",
         environment={"name": "environments:Corridor"},
         config=config,
-        sampling={"envRunners": 0},
+        sampling=IN_THE_DRIVER,
         evaluation={"episodes": 2, "everyIterations": 1},
         stop={"iterations": 3},
     )

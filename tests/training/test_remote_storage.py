@@ -28,6 +28,8 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 DQN = {
     "num_steps_sampled_before_learning_starts": 50,
     "train_batch_size_per_learner": 16,
+    # One update for 16 steps: an iteration of DQN has a thousand.
+    "training_intensity": 1,
     "replay_buffer_config": {"type": "PrioritizedEpisodeReplayBuffer", "capacity": 500, "alpha": 0.6, "beta": 0.4},
 }
 REPLAY = "algorithm/replay_buffer.npz"
