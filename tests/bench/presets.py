@@ -50,7 +50,7 @@ class Course:
         if env_steps - self._checked_at < self._task.every or self.over:
             return
         self._seconds += time.perf_counter() - self._started
-        self._cpu += cpu_seconds() - self._cpu_started
+        self._cpu += cpu_seconds_between(self._cpu_started, cpu_times())
         self._checked_at = env_steps
         found = scores(self._task, act)
         self.points += [
@@ -67,22 +67,32 @@ class Course:
         return None if goal is None else next((point for point in self.points if point.score >= goal), None)
 
     def _resume(self) -> None:
-        self._started, self._cpu_started = time.perf_counter(), cpu_seconds()
+        self._started, self._cpu_started = time.perf_counter(), cpu_times()
 
 
-def cpu_seconds() -> float:
-    """CPU time of this process and of those that it has started, their own included."""
-    parents, ticks = {}, {}
+CpuTimes = dict[tuple[int, int], float]
+"""CPU seconds by process: its id and when it started, since ids come back."""
+
+
+def cpu_times() -> CpuTimes:
+    """CPU times of this process and of those that it has started and that still run, their own included."""
+    parents, times = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
             # The name of the program before the last bracket may have spaces.
             fields = stat.read_text().rpartition(")")[2].split()
             process = int(stat.parent.name)
-            parents[process], ticks[process] = int(fields[1]), int(fields[11]) + int(fields[12])
+            seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            parents[process], times[process] = int(fields[1]), ((process, int(fields[19])), seconds)
     family = {os.getpid()}
     while more := {process for process, parent in parents.items() if parent in family} - family:
         family |= more
-    return sum(ticks[process] for process in family) / os.sysconf("SC_CLK_TCK")
+    return dict(times[process] for process in family)
+
+
+def cpu_seconds_between(before: CpuTimes, after: CpuTimes) -> float:
+    """What ran in between; of a process that ended there, as of an earlier seed's runners, nothing counts."""
+    return sum(seconds - before.get(process, 0.0) for process, seconds in after.items())
 
 
 def trainyard(
