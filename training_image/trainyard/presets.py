@@ -42,16 +42,17 @@ _PPO: dict[str, Any] = {
 PRESETS: dict[str, Preset] = {
     "cartpole": Preset(
         "PPO",
-        "CartPole-v1 to a greedy return of 450 in about 6,000 steps (median of five seeds)",
+        "CartPole-v1 to a greedy return of 450 in about 10,000 steps, and to stay there",
         {
             **_PPO,
             # The first policies are bad enough for long strides; later ones lose by them what they have.
             "lr": [[0, 0.001], [20_000, 0.0001]],
-            "gamma": 0.98,
-            "lambda_": 0.8,
-            "train_batch_size_per_learner": 512,
+            # With a shorter horizon the cart drifts out of sight of what it costs.
+            "gamma": 0.99,
+            "lambda_": 0.9,
+            "train_batch_size_per_learner": 1024,
             "minibatch_size": 256,
-            "num_epochs": 10,
+            "num_epochs": 20,
             "clip_param": 0.2,
         },
         {"fcnet_hiddens": [64, 64], "vf_share_layers": False},
