@@ -18,7 +18,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,10 +95,8 @@ def cpu_seconds_between(before: CpuTimes, after: CpuTimes) -> float:
     return sum(seconds - before.get(process, 0.0) for process, seconds in after.items())
 
 
-def trainyard(
-    options: argparse.Namespace, variant: str, sampling: dict[str, Any], config: Mapping[str, Any] | None = None
-) -> Result:
-    """The preset through the driver's own code; `config` over it."""
+def trainyard(options: argparse.Namespace, variant: str, sampling: dict[str, Any]) -> Result:
+    """The preset through the driver's own code."""
     task = TASKS[options.preset]
     start_ray(max(1, sampling["envRunners"]))
     from trainyard.algorithms import Trainer, build_config, limit_threads
@@ -110,7 +108,7 @@ def trainyard(
         specification = parse(
             {
                 "seed": seed,
-                "algorithm": {"name": task.algorithm, "preset": options.preset, "config": dict(config or {})},
+                "algorithm": {"name": task.algorithm, "preset": options.preset},
                 "environment": {"name": task.environment, "config": dict(task.config)},
                 "sampling": sampling,
                 "stop": {"envSteps": task.steps},
@@ -236,6 +234,7 @@ def _courses(options: argparse.Namespace, variant: str, run: Callable[[Course, i
         "seconds": statistics.median(point.seconds for point in ends),
         "slowest": max(point.seconds for point in ends),
         "CPU seconds": statistics.median(point.cpu_seconds for point in ends),
+        "mean CPU seconds": statistics.mean(point.cpu_seconds for point in ends),
         "steps": int(statistics.median(point.env_steps for point in ends)),
         "solved": f"{sum(point is not None for point in solved)} of {len(courses)}",
         "last score": statistics.median(course.points[-len(task.checks)].score for course in courses),
@@ -252,14 +251,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 WHOLE_EPISODES = {"mode": "Asynchronous", "envRunners": 10, "cpusPerEnvRunner": 0.1, "episodesPerUpdate": 8}
-# The preset's are for rollouts of 32 steps.
-LONG_HORIZON = {"gamma": 0.99, "lambda_": 0.95}
 VARIANTS = {
     STABLE_BASELINES: lambda options: stable_baselines(options, STABLE_BASELINES) if options.preset in PEERS else {},
     OURS: lambda options: trainyard(options, OURS, {"envRunners": 0}),
     f"{OURS}, 2 runners": lambda options: trainyard(options, f"{OURS}, 2 runners", {"envRunners": 2}),
     ASYNCHRONOUS: lambda options: (
-        trainyard(options, ASYNCHRONOUS, WHOLE_EPISODES, LONG_HORIZON) if options.preset == "cartpole" else {}
+        trainyard(options, ASYNCHRONOUS, WHOLE_EPISODES) if options.preset == "cartpole" else {}
     ),
 }
 
@@ -280,7 +277,7 @@ if __name__ == "__main__":
     main(
         "Presets: seconds to the goal and curves",
         {name: where_possible(variant) for name, variant in VARIANTS.items()},
-        columns=("seconds", "slowest", "CPU seconds", "steps", "solved", "last score"),
+        columns=("seconds", "slowest", "CPU seconds", "mean CPU seconds", "steps", "solved", "last score"),
         baseline=STABLE_BASELINES,
         arguments=_arguments,
     )
