@@ -95,8 +95,10 @@ def cpu_seconds_between(before: CpuTimes, after: CpuTimes) -> float:
     return sum(seconds - before.get(process, 0.0) for process, seconds in after.items())
 
 
-def trainyard(options: argparse.Namespace, variant: str, sampling: dict[str, Any]) -> Result:
-    """The preset through the driver's own code."""
+def trainyard(
+    options: argparse.Namespace, variant: str, sampling: dict[str, Any], config: dict[str, Any] | None = None
+) -> Result:
+    """The preset through the driver's own code; `config` over it."""
     task = TASKS[options.preset]
     start_ray(max(1, sampling["envRunners"]))
     from trainyard.algorithms import Trainer, build_config, limit_threads
@@ -108,7 +110,7 @@ def trainyard(options: argparse.Namespace, variant: str, sampling: dict[str, Any
         specification = parse(
             {
                 "seed": seed,
-                "algorithm": {"name": task.algorithm, "preset": options.preset},
+                "algorithm": {"name": task.algorithm, "preset": options.preset, "config": config or {}},
                 "environment": {"name": task.environment, "config": dict(task.config)},
                 "sampling": sampling,
                 "stop": {"envSteps": task.steps},
@@ -251,12 +253,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 WHOLE_EPISODES = {"mode": "Asynchronous", "envRunners": 10, "cpusPerEnvRunner": 0.1, "episodesPerUpdate": 8}
+# The preset's epochs are for batches of 1,024 steps; an update of eight whole episodes has up to 4,000.
+LONG_BATCHES = {"gamma": 0.995, "lambda_": 0.95, "num_epochs": 6, "lr": [[0, 0.001], [10_000, 0.0002]]}
 VARIANTS = {
     STABLE_BASELINES: lambda options: stable_baselines(options, STABLE_BASELINES) if options.preset in PEERS else {},
     OURS: lambda options: trainyard(options, OURS, {"envRunners": 0}),
     f"{OURS}, 2 runners": lambda options: trainyard(options, f"{OURS}, 2 runners", {"envRunners": 2}),
     ASYNCHRONOUS: lambda options: (
-        trainyard(options, ASYNCHRONOUS, WHOLE_EPISODES) if options.preset == "cartpole" else {}
+        trainyard(options, ASYNCHRONOUS, WHOLE_EPISODES, LONG_BATCHES) if options.preset == "cartpole" else {}
     ),
 }
 
