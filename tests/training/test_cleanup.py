@@ -144,6 +144,26 @@ print(json.dumps(found | {"exists": cleanup.folder.exists()}))
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_process_that_starts_later_leaves_the_folder_of_a_node_that_is_not_cleaned(ray_nodes, tmp_path):
+    program = """
+import json, tempfile, ray
+from trainyard.cleanup import RayTrainingCleanup
+
+@ray.remote(max_retries=0)
+def where():
+    return tempfile.gettempdir()
+
+with RayTrainingCleanup(cleanup_servers=["10.255.255.1"]) as cleanup:
+    (cleanup.folder / "scratch").touch()
+after = ray.get(where.options(runtime_env={"env_vars": {"OTHER": "process"}}).remote())
+print(json.dumps({"same": after == str(cleanup.folder), "there": (cleanup.folder / "scratch").exists()}))
+"""
+    environment = os.environ | {"RAY_ADDRESS": ray_nodes.address, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout.strip().splitlines()[-1]) == {"same": True, "there": True}
+
+
 TRIAL = {"trainable": {"function": "trainyard.examples.tune_grid:train", "config": {"lr": 0.1, "trial_id": 1}}}
 
 

@@ -176,15 +176,15 @@ def _with_folder_of_environment(hook: str | None) -> Callable[[], None]:
 
     def set_up() -> None:
         folder, token = _of_environment()
-        if not _is_over(token):
-            make_folder(Path(folder), token)
-            tempfile.tempdir = folder
+        made = make_folder(Path(folder), token)
+        tempfile.tempdir = folder
         if hook:
             module, _, name = hook.rpartition(".")
             getattr(importlib.import_module(module), name)()
-        # Asked last: the clean-up began after this process made its folder, and finds it, or this process removes it.
-        if _is_over(token):
-            remove({folder: token}, [], dry_run=False)
+        # Asked last: a clean-up that begins later finds the folder; one that began before may have passed here already.
+        if made and _is_over(token):
+            for error in remove({folder: token}, [], dry_run=False).errors:
+                logger.warning("clean-up after the training: %s", error)
             tempfile.tempdir = None
 
     return set_up
@@ -281,10 +281,15 @@ def select_nodes(
     return list(chosen.values()), unknown
 
 
-def make_folder(folder: Path, token: str) -> None:
-    """Make the run's folder on this node, with its owner in it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def make_folder(folder: Path, token: str) -> bool:
+    """Make the run's folder on this node, with its owner in it; return whether it was not there yet."""
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        made = True
+    except FileExistsError:
+        made = False
     (folder / OWNER_FILE).write_text(token)
+    return made
 
 
 def remove(owned: Mapping[str, str], artifacts: Sequence[str], *, dry_run: bool) -> NodeReport:
