@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
 from aiohttp import web as aioweb
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
@@ -68,20 +67,18 @@ class Application:
             self.queue.add,
             self.instruments.repairs.inc,
         )
-        connector = aiohttp.TCPConnector(limit=200, limit_per_host=4)
-        session = aiohttp.ClientSession(connector=connector)
+        dashboards = Dashboards(
+            kube, self.settings.dashboard_access, self.settings.dashboard_url, timing.dashboard_timeout
+        )
         server = await self._serve()
         try:
-            dashboards = Dashboards(
-                session, kube, self.settings.dashboard_access, self.settings.dashboard_url, timing.dashboard_timeout
-            )
             self._reconciler = self._wire(kube, dashboards, self._watchdog)
             await self._until_stopped(self._lead(self._watchdog, self._lease))
         finally:
             await self._lease.release()
             await watches.stop()
             await server.cleanup()
-            await session.close()
+            await dashboards.close()
             await kube.close()
 
     def _wire(self, kube: KubeClient, dashboards: Dashboards, watchdog: Watchdog) -> Reconciler:

@@ -14,6 +14,8 @@ import aiohttp
 import kopf
 
 from trainyard_operator import errors
+from trainyard_operator.clients import answers
+from trainyard_operator.clients.answers import Limit, Response
 from trainyard_operator.clients.credentials import connection
 
 Form = dict[str, Any]
@@ -23,6 +25,10 @@ MERGE_PATCH = "application/merge-patch+json"
 TOKEN_SECONDS = 60.0
 """Tokens of service accounts are replaced on disk long before they end; they are read again this often."""
 EXISTS = "AlreadyExists"
+ANSWER = Limit(2**28)
+"""A chunk of a list has a few megabytes; what is larger by far did not come from an API server."""
+POD_LOG = Limit(2**22, keep=2**14)
+"""Of lines without an end the last that were read are kept."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,6 @@ EVENTS = Resource("", "v1", "events")
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
 
-@dataclass(frozen=True)
-class Response:
-    status: int
-    body: bytes
-
-
 class Options(TypedDict, total=False):
     """What a request may have besides its place. `seconds`: its own limit instead of the client's."""
 
@@ -61,6 +61,7 @@ class Options(TypedDict, total=False):
     headers: Mapping[str, str] | None
     body: Mapping[str, Any] | None
     seconds: float | None
+    limit: Limit
 
 
 Observer = Callable[[str, str, int, float], None]
@@ -88,8 +89,12 @@ class KubeClient:
         self._observer = observer
         self.fence = fence
         # Looking for proxies in the environment costs aiohttp two thread switches for every request.
+        # Nothing is unpacked: what comes through the API server's proxy is a tenant's.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=100, ssl=info.as_ssl_context()), trust_env=bool(getproxies())
+            connector=aiohttp.TCPConnector(limit=100, ssl=info.as_ssl_context()),
+            trust_env=bool(getproxies()),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     @classmethod
@@ -131,7 +136,7 @@ class KubeClient:
 
     async def pod_log(self, namespace: str, pod: str, container: str, lines: int) -> str:
         query = [("container", container), ("tailLines", str(lines))]
-        answer = await self._request("GET", PODS, PODS.path(namespace, pod, "log"), query=query)
+        answer = await self._request("GET", PODS, PODS.path(namespace, pod, "log"), query=query, limit=POD_LOG)
         return answer.body.decode(errors="replace")
 
     # -- writes
@@ -177,8 +182,12 @@ class KubeClient:
 
     async def _json(self, method: str, resource: Resource, path: str, **options: Unpack[Options]) -> Form:
         answer = await self._request(method, resource, path, **options)
-        found = json.loads(answer.body)
-        assert isinstance(found, dict)
+        try:
+            found = json.loads(answer.body)
+        except ValueError as error:
+            raise errors.UnavailableError(answer.status, f"{method} {path}: not JSON: {error}") from error
+        if answer.cut or not isinstance(found, dict):
+            raise errors.UnavailableError(answer.status, f"{method} {path}: not an object of the API")
         return found
 
     async def _request(self, method: str, resource: Resource, path: str, **options: Unpack[Options]) -> Response:
@@ -197,6 +206,7 @@ class KubeClient:
         headers: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         seconds: float | None = None,
+        limit: Limit = ANSWER,
     ) -> Response:
         content = MERGE_PATCH if method == "PATCH" else "application/json"
         started = time.monotonic()
@@ -207,13 +217,19 @@ class KubeClient:
                 self._info.server.rstrip("/") + path,
                 params=list(query),
                 data=None if body is None else json.dumps(body),
-                headers={**self._credentials(), "Content-Type": content, **(headers or {})},
+                headers={
+                    **self._credentials(),
+                    "Content-Type": content,
+                    "Accept-Encoding": "identity",
+                    **(headers or {}),
+                },
                 timeout=aiohttp.ClientTimeout(total=seconds or self._seconds),
                 proxy=self._info.proxy_url,
+                allow_redirects=False,
             ) as answer:
-                data = await answer.read()
-                status = answer.status
-                return Response(status, data)
+                found = await answers.read(answer, limit)
+                status = found.status
+                return found
         except (aiohttp.ClientError, OSError) as error:
             raise errors.UnavailableError(0, f"{method} {path}: {type(error).__name__} {error}".strip()) from error
         finally:
@@ -221,8 +237,12 @@ class KubeClient:
                 self._observer(method, what, status, time.monotonic() - started)
 
     def _credentials(self) -> dict[str, str]:
+        """Raises UnavailableError: a token that is being replaced can be read a moment later."""
         if self._info.token and time.monotonic() - self._read > TOKEN_SECONDS:
-            self._info, self._read = connection(), time.monotonic()
+            try:
+                self._info, self._read = connection(), time.monotonic()
+            except errors.CredentialsError as error:
+                raise errors.UnavailableError(0, f"the credentials cannot be read again: {error}") from error
         return dict(self._info.as_http_headers())
 
 

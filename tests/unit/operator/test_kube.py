@@ -114,6 +114,31 @@ async def test_no_answer_is_an_error_of_its_own() -> None:
     await client.close()
 
 
+@pytest.mark.parametrize("body", ["<html>", "[]", "7", ""])
+async def test_a_success_that_is_no_object_of_the_api_is_no_answer(api, kube, body) -> None:
+    """As from a proxy in between that asks to sign in."""
+    api.answers = [(200, body)]
+    with pytest.raises(errors.UnavailableError, match="not"):
+        await kube.get(RUNS, "team", "run")
+
+
+async def test_a_pods_log_without_end_costs_its_last_bytes(api, kube) -> None:
+    api.answers = [(200, "x" * 1_000_000 + "the end")]
+    log = await kube.pod_log("team", "head", "ray", 60)
+    assert log.endswith("xthe end")
+    assert len(log) == 2**14
+
+
+async def test_a_token_that_is_being_replaced_is_tried_again_later(api, kube, monkeypatch) -> None:
+    def gone() -> kopf.ConnectionInfo:
+        raise errors.CredentialsError("half written")
+
+    monkeypatch.setattr("trainyard_operator.clients.kube.connection", gone)
+    monkeypatch.setattr("trainyard_operator.clients.kube.TOKEN_SECONDS", -1)
+    with pytest.raises(errors.UnavailableError, match="half written"):
+        await kube.get(RUNS, "team", "run")
+
+
 async def test_every_write_asks_the_fence_and_no_read_does(api, kube) -> None:
     def closed() -> None:
         raise errors.FencedError("closed")
