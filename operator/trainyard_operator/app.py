@@ -5,7 +5,7 @@ import logging
 import secrets
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web as aioweb
@@ -28,6 +28,7 @@ from trainyard_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
 MAX_BACKOFF = 30.0
+LIST_PAUSE = 1.0
 
 
 class Application:
@@ -57,7 +58,12 @@ class Application:
         kube = await KubeClient.connect(seconds=timing.request_timeout, observer=self.instruments.observe_request)
         self._lease = Lease(kube, self.settings.lease, self.settings.namespace, self.identity)
         kube.fence = self._lease.check
-        watches = Watches(self.settings.namespaces, self._deliver_from(loop), timing.request_timeout)
+        watches = Watches(
+            self.settings.namespaces,
+            self._deliver_from(loop),
+            timing.request_timeout,
+            self._ended_from(loop),
+        )
         self._watchdog = Watchdog(
             kube,
             self.cache,
@@ -108,10 +114,7 @@ class Application:
             logger.info("this replica leads: %s", self.identity)
             self.instruments.leader.set(1)
             parts.append(asyncio.create_task(lease.keep(), name="lease"))
-            await watchdog.relist()
-            for key in self.cache.known():
-                self.queue.add(key)
-            parts += [asyncio.create_task(self._work(), name=f"worker-{n}") for n in range(self.settings.workers)]
+            parts.append(asyncio.create_task(self._take_over(watchdog), name="work"))
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in done:
                 part.result()
@@ -130,6 +133,21 @@ class Application:
             if watchdog.warm:
                 return
             await asyncio.sleep(1.0 if not watchdog.served else self.settings.timing.kuberay_probe)
+
+    async def _take_over(self, watchdog: Watchdog) -> None:
+        """Look at everything again, then work. An API server that cannot be listed now is asked until it can."""
+        while True:
+            try:
+                await watchdog.relist()
+                break
+            except errors.ApiError as error:
+                logger.warning("the API server cannot be listed yet: %s", error)
+                await asyncio.sleep(LIST_PAUSE)
+        for key in self.cache.known():
+            self.queue.add(key)
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.settings.workers):
+                group.create_task(self._work(), name=f"worker-{number}")
 
     async def _work(self) -> None:
         """One worker. Whatever goes wrong with one run is logged, waited out, and never stops another run."""
@@ -174,10 +192,19 @@ class Application:
 
         return deliver
 
+    def _ended_from(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        """What kopf's thread calls when it ends by itself."""
+
+        def ended() -> None:
+            assert self._watchdog is not None
+            loop.call_soon_threadsafe(self._watchdog.watches_ended)
+
+        return ended
+
     def _take_in(self, kind: Kind, event: str | None, form: Mapping[str, Any]) -> None:
         self.instruments.events.labels(kind).inc()
         if self._watchdog:
-            self._watchdog.confirm(kind)
+            self._watchdog.heard(kind, form)
         if run_key(kind, form) is None:
             return
         key = self.cache.remove(kind, form) if event == "DELETED" else self.cache.apply(kind, form)

@@ -102,7 +102,7 @@ class RunCollector(Collector):
         yield depth
         age = GaugeMetricFamily(
             "trainyard_operator_watch_age_seconds",
-            "Time since a watch or a list last confirmed the cache.",
+            "Time since the stream of a watch was last known to have missed nothing.",
             labels=["kind"],
         )
         for kind, seconds in self.watch_age().items():

@@ -48,6 +48,7 @@ class Timing:
     A head that has not answered within `slow_start`, and one that has fallen silent, are asked less often: a request
     that nobody answers keeps a worker for `dashboard_timeout`. `poll_existing` is for looking at a RayCluster that a
     run chooses, while no job of it runs there; a job on it that is no longer wanted is given up after `stop_wait`.
+    A watch that has been quiet is asked every `watch_check` whether it has missed something.
     """
 
     poll: float = 1.0
@@ -67,6 +68,7 @@ class Timing:
     retry_base: float = 5.0
     retry_max: float = 300.0
     relist: float = 180.0
+    watch_check: float = 20.0
     kuberay_probe: float = 15.0
     request_timeout: float = 15.0
 

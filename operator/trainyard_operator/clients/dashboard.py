@@ -27,6 +27,7 @@ from trainyard_operator.vocabulary import Reason
 
 PORT = 8265
 ALREADY = "already exists"
+ABSENT = "does not exist"
 NO_FILE = ("not found", "FileNotFoundError")
 """What Ray's log API says, with a 500, of a file that is not there."""
 JOB_LOG = "job-driver-{}.log"
@@ -92,7 +93,7 @@ class Dashboards:
             answer = await self._send(head, "GET", f"/api/jobs/{job_id}")
         except errors.UnavailableError as error:
             return JobReading(Job(JobState.UNREACHABLE, error.message))
-        if answer.status == 404:
+        if _absent(answer):
             return JobReading(Job(JobState.ABSENT))
         if answer.status != 200:
             return JobReading(Job(JobState.UNREACHABLE, _complaint(answer, head)))
@@ -110,7 +111,7 @@ class Dashboards:
             known = await self._send(head, "GET", f"/api/jobs/{effect.job_id}")
             if known.status == 200:
                 return _known(known, effect)
-            if known.status != 404:
+            if not _absent(known):
                 return NotYet(_complaint(known, head))
             self._kube.fence()
             body = {
@@ -219,6 +220,11 @@ def _read(answer: Response, reader: Reader) -> dict[str, Any]:
         raise ValueError(_plain(f"not an answer of the Jobs API: {error}")) from error
     assert isinstance(said, dict)
     return said
+
+
+def _absent(answer: Response) -> bool:
+    """Whether Ray says that it has no such job; a 404 without these words is somebody else's in between."""
+    return answer.status == 404 and ABSENT in _text(answer)
 
 
 def _known(answer: Response, effect: SubmitJob) -> Outcome:

@@ -27,6 +27,8 @@ TOKEN_SECONDS = 60.0
 EXISTS = "AlreadyExists"
 ANSWER = Limit(2**28)
 """A chunk of a list has a few megabytes; what is larger by far did not come from an API server."""
+FIRST_EVENTS = Limit(2**16)
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 POD_LOG = Limit(2**22, keep=2**14)
 """Of lines without an end the last that were read are kept."""
 
@@ -123,6 +125,22 @@ class KubeClient:
             if not token:
                 return items, page["metadata"]["resourceVersion"]
 
+    async def changed(self, resource: Resource, namespace: str | None, selector: str | None, since: str) -> bool:
+        """Whether anything has happened to these objects after a resourceVersion: their metadata, watched for a second.
+
+        Raises UnavailableError with status 410 when the API server no longer knows.
+        """
+        query = [("watch", "true"), ("resourceVersion", since), ("timeoutSeconds", "1")]
+        query += [("labelSelector", selector)] if selector else []
+        headers = {"Accept": METADATA_ONLY}
+        options = Options(query=query, headers=headers, limit=FIRST_EVENTS)
+        answer = await self._request("GET", resource, resource.path(namespace), **options)
+        first, _, _ = answer.body.partition(b"\n")
+        if b'"type":"ERROR"' in first[:100]:
+            status = json.loads(first)["object"]
+            raise errors.UnavailableError(status["code"], status["message"])
+        return bool(first)
+
     async def get(self, resource: Resource, namespace: str, name: str) -> Form:
         return await self._json("GET", resource, resource.path(namespace, name))
 
@@ -158,6 +176,9 @@ class KubeClient:
         self.fence()
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         return await self._json("DELETE", resource, resource.path(namespace, name), body=body)
+
+    async def read_lease(self, namespace: str, name: str, seconds: float) -> Form:
+        return await self._json("GET", LEASES, LEASES.path(namespace, name), seconds=seconds)
 
     async def create_lease(self, namespace: str, body: Mapping[str, Any], seconds: float) -> Form:
         """Leases are what the fence is made of: they pass it."""

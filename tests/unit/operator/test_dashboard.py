@@ -35,7 +35,7 @@ class FakeKube:
 
     async def proxy(self, method: str, namespace: str, service: str, path: str, **more: Any) -> Response:
         self.proxied.append((method, namespace, service, path, more["headers"]))
-        return Response(404, b"no such job")
+        return Response(404, b"Job j does not exist")
 
 
 class Ray:
@@ -49,7 +49,7 @@ class Ray:
         body = await request.json() if request.can_read_body else None
         self.requests.append((request.method, request.path, dict(request.query), body))
         self.authorization = request.headers.get("Authorization")
-        status, answer = self.answers.get((request.method, request.path), (404, "unknown"))
+        status, answer = self.answers.get((request.method, request.path), (404, "Job x does not exist"))
         if isinstance(answer, dict):
             return web.json_response(answer, status=status)
         return web.Response(status=status, body=answer if isinstance(answer, bytes) else answer.encode())
@@ -125,7 +125,15 @@ class TestReading:
 
     @pytest.mark.parametrize(
         "answer",
-        [(500, "boom"), (401, "token"), (200, "<html>"), (200, {"status": "DANCING"}), (200, {}), (200, "[]")],
+        [
+            (404, "no such page"),
+            (500, "boom"),
+            (401, "token"),
+            (200, "<html>"),
+            (200, {"status": "DANCING"}),
+            (200, {}),
+            (200, "[]"),
+        ],
     )
     async def test_anything_else_is_an_unreachable_dashboard(self, dashboards, ray, answer) -> None:
         ray.answers[JOB] = answer

@@ -156,6 +156,32 @@ async def test_every_write_asks_the_fence_and_no_read_does(api, kube) -> None:
     assert len(api.requests) == 1
 
 
+@pytest.mark.parametrize(("answer", "changed"), [("", False), ('{"type":"ADDED","object":{}}\n' * 2, True)])
+async def test_what_has_happened_since_is_asked_for_by_metadata_for_a_second(api, kube, answer, changed) -> None:
+    api.answers = [(200, answer)]
+    assert await kube.changed(PODS, None, "a=b", "17") == changed
+    assert api.last.path == "/api/v1/pods"
+    assert dict(api.last.query) == {
+        "watch": "true",
+        "resourceVersion": "17",
+        "timeoutSeconds": "1",
+        "labelSelector": "a=b",
+    }
+    assert "PartialObjectMetadata" in api.last.headers["Accept"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(410, {"message": "too old"}), (200, '{"type":"ERROR","object":{"kind":"Status","code":410,"message":"old"}}\n')],
+    ids=["as an answer", "as an event"],
+)
+async def test_a_revision_that_is_too_old_is_told_apart(api, kube, answer) -> None:
+    api.answers = [answer]
+    with pytest.raises(errors.UnavailableError) as caught:
+        await kube.changed(PODS, None, None, "17")
+    assert caught.value.status == 410
+
+
 @pytest.mark.parametrize(
     ("answer", "served"),
     [((200, {"resources": [{"name": "rayclusters"}]}), True), ((200, {"resources": []}), False), ((404, {}), False)],
