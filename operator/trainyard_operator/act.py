@@ -26,7 +26,7 @@ from trainyard_operator.model import (
     SubmitJob,
     Unguard,
 )
-from trainyard_operator.objects import owner_uid, read_cluster
+from trainyard_operator.readings.objects import owner_uid, read_cluster
 from trainyard_operator.vocabulary import FINALIZER, Reason
 
 Form = Mapping[str, Any]

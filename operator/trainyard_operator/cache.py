@@ -11,7 +11,7 @@ from typing import Any
 
 from trainyard_operator import names
 from trainyard_operator.model import Key
-from trainyard_operator.objects import key_of, slim_cluster, slim_pod, slim_run
+from trainyard_operator.readings.objects import key_of, slim_cluster, slim_pod, slim_run
 from trainyard_operator.vocabulary import KIND
 
 Form = Mapping[str, Any]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from trainyard_operator import errors
 from trainyard_operator.clients.kube import CLUSTERS, SECRETS, Form, KubeClient
 from trainyard_operator.model import Cluster, Pod, Run
-from trainyard_operator.objects import TokenSource, read_cluster, read_head, token_source
+from trainyard_operator.readings.objects import TokenSource, read_cluster, read_head, token_source
 from trainyard_operator.vocabulary import Reason
 
 CLUSTER_SECONDS = 5.0

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from trainyard_operator.progress import ProgressLine
+from trainyard_operator.readings.progress_line import ProgressLine
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import FINALIZER
 

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trainyard_operator import errors, names
+from trainyard_operator.building.raycluster import RAY_CONTAINER, uses_token
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.clients.dashboard import Dashboards, Head
 from trainyard_operator.clients.kube import CLUSTERS, PODS, RUNS, KubeClient
 from trainyard_operator.existing import Chosen, ExistingClusters
 from trainyard_operator.model import Cluster, Job, JobState, Key, Observed, Pod, Run
-from trainyard_operator.objects import read_cluster, read_run
-from trainyard_operator.pods import read_pod
-from trainyard_operator.progress import ProgressLine, newer, parse
-from trainyard_operator.progress_schema import ProgressError
-from trainyard_operator.raycluster import RAY_CONTAINER, uses_token
+from trainyard_operator.readings.objects import read_cluster, read_run
+from trainyard_operator.readings.pods import read_pod
+from trainyard_operator.readings.progress_line import ProgressLine, newer, parse
+from trainyard_operator.readings.progress_schema import ProgressError
 from trainyard_operator.settings import Settings
 from trainyard_operator.vocabulary import ConditionType
 

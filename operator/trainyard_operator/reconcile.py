@@ -24,13 +24,13 @@ from trainyard_operator.model import (
     Run,
     SubmitJob,
 )
-from trainyard_operator.objects import read_cluster, read_run
 from trainyard_operator.observe import Memory, Observer
-from trainyard_operator.plan import soonest
+from trainyard_operator.readings.objects import read_cluster, read_run
 from trainyard_operator.settings import Settings
 from trainyard_operator.settle import settle
 from trainyard_operator.status import Status
 from trainyard_operator.status_form import merge_patch, write_status
+from trainyard_operator.steps import soonest
 from trainyard_operator.vocabulary import Phase
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
 from trainyard_operator.decide import ALWAYS
 from trainyard_operator.model import (
     Created,

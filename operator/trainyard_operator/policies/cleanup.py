@@ -1,6 +1,6 @@
 """Clusters that nobody needs: those of other attempts at once, the last one after the results and its time to live."""
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
 from trainyard_operator.model import Cluster, DeleteCluster, Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.policies.completion import keep_results

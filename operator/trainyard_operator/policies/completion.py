@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
+from trainyard_operator.building.results_map import results_config_map
 from trainyard_operator.model import Failure, FailureKind, Job, JobState, KeepResults, Observed, Plan
-from trainyard_operator.pods import OOM_KILLED, SHELL_NOT_FOUND
 from trainyard_operator.policies import Context
-from trainyard_operator.results import results_config_map
+from trainyard_operator.readings.pods import OOM_KILLED, SHELL_NOT_FOUND
 from trainyard_operator.status import with_attempt_ended
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 

@@ -1,6 +1,6 @@
 """activeDeadlineSeconds and provisioningDeadlineSeconds. Their clocks follow from the status alone."""
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
 from trainyard_operator.model import Failure, FailureKind, Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.vocabulary import ConditionType, Reason

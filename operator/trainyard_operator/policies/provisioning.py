@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from trainyard_operator import names, quantity
-from trainyard_operator import plan as steps
+from trainyard_operator import names, quantity, steps
+from trainyard_operator.building.raycluster import ray_cluster, token_secret, uses_token
+from trainyard_operator.building.seed import seed_of
+from trainyard_operator.building.sizing import Size, size
 from trainyard_operator.model import CreateCluster, Failure, FailureKind, Observed, Plan, Pod
-from trainyard_operator.pods import OOM_KILLED, SHELL_NOT_FOUND
 from trainyard_operator.policies import Context
-from trainyard_operator.raycluster import ray_cluster, token_secret, uses_token
-from trainyard_operator.sizing import Size, size
+from trainyard_operator.readings.pods import OOM_KILLED, SHELL_NOT_FOUND
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 REFUSED_AGAIN = 5.0
@@ -61,18 +61,11 @@ def _started(observed: Observed, plan: Plan, context: Context, cluster_size: Siz
         phase=Phase.PROVISIONING,
         start_time=status.start_time or context.now,
         started_generation=status.started_generation or generation,
-        seed=seed_of(observed) if status.seed is None else status.seed,
+        seed=seed_of(observed.run) if status.seed is None else status.seed,
         attempt_start_time=status.attempt_start_time or context.now,
         resources=resources_of(cluster_size),
     )
     return replace(plan, status=status)
-
-
-def seed_of(observed: Observed) -> int:
-    run = observed.run
-    if run.status.seed is not None:
-        return run.status.seed
-    return int(run.spec.get("seed", names.default_seed(run.uid)))
 
 
 def resources_of(cluster_size: Size) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
 from trainyard_operator.model import Failure, FailureKind, Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.policies.completion import keep_results

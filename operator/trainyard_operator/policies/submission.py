@@ -1,10 +1,10 @@
 """The Ray job: submitted as soon as the head may answer. Nobody waits for the workers."""
 
-from trainyard_operator import driver, names
-from trainyard_operator import plan as steps
+from trainyard_operator import names, steps
+from trainyard_operator.building import driver
+from trainyard_operator.building.seed import seed_of
 from trainyard_operator.model import Guard, Observed, Plan, SubmitJob
 from trainyard_operator.policies import Context
-from trainyard_operator.policies.provisioning import seed_of
 from trainyard_operator.vocabulary import Phase
 
 
@@ -23,7 +23,7 @@ def submission(observed: Observed, plan: Plan, context: Context) -> Plan:
         return steps.do(plan, Guard())
     effect = SubmitJob(
         job_id=names.job_id(run.uid, run.status.attempt, run.status.submission),
-        entrypoint=driver.entrypoint(run, seed_of(observed), context.settings.training),
+        entrypoint=driver.entrypoint(run, seed_of(run), context.settings.training),
         metadata=driver.metadata(run),
     )
     return steps.do(plan, effect)

@@ -7,7 +7,7 @@ from typing import Any
 from trainyard_operator import names
 from trainyard_operator.model import Cluster, Job, JobState, Key, Observed, Plan, Pod, PodEnd, PodProblem, Run
 from trainyard_operator.policies import Context
-from trainyard_operator.progress import ProgressLine
+from trainyard_operator.readings.progress_line import ProgressLine
 from trainyard_operator.settings import Settings, TrainingDefaults
 from trainyard_operator.status import Attempt, Status
 from trainyard_operator.vocabulary import FINALIZER, Phase

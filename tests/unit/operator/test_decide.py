@@ -48,7 +48,7 @@ def test_the_order_is_the_specification() -> None:
         "selection",
         "deadlines",
         "submission",
-        "progress",
+        "reporting",
         "completion",
         "retry",
     ]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.operator.builders import KEY, NAME, NOW, PPO, SETTINGS, UID
-from tests.unit.operator.test_progress_line import FULL
+from tests.unit.operator.readings.test_progress_line import FULL
 from trainyard_operator import errors, names
 from trainyard_operator.act import Actor
 from trainyard_operator.cache import Cache, Kind

@@ -20,6 +20,7 @@ from tests.unit.operator.builders import (
     worker,
 )
 from trainyard_operator import names
+from trainyard_operator.building.seed import default_seed
 from trainyard_operator.model import CreateCluster, FailureKind
 from trainyard_operator.policies.provisioning import provisioning as policy
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
@@ -51,7 +52,7 @@ class TestTheFirstPass:
     def test_takes_the_seed_of_the_specification_or_one_of_the_uid(self) -> None:
         assert decided(observed(spec={"seed": 11})).status.seed == 11
         derived = decided(observed()).status.seed
-        assert derived == names.default_seed(UID)
+        assert derived == default_seed(UID)
         assert 0 <= derived < 2**31
 
     def test_without_a_token_makes_no_secret(self) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trainyard_operator.pods import read_pod
+from trainyard_operator.readings.pods import read_pod
 
 
 def form(**status: Any) -> dict[str, Any]:

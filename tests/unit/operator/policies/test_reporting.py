@@ -1,12 +1,12 @@
 from datetime import timedelta
 
 from tests.unit.operator.builders import CONTEXT, NOW, alive, line, plan, running
-from trainyard_operator.policies.progress import PROGRESS_READABLE, progress
+from trainyard_operator.policies.reporting import PROGRESS_READABLE, reporting
 from trainyard_operator.vocabulary import ConditionType, Phase
 
 
 def decided(one):
-    return progress(one, plan(one), CONTEXT).status
+    return reporting(one, plan(one), CONTEXT).status
 
 
 def test_the_line_becomes_the_status() -> None:

@@ -5,12 +5,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from trainyard_operator import clock
-from trainyard_operator import plan as steps
+from trainyard_operator import clock, steps
+from trainyard_operator.building.storage import effective_storage
 from trainyard_operator.model import Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.progress import ProgressLine
-from trainyard_operator.raycluster import effective_storage
+from trainyard_operator.readings.progress_line import ProgressLine
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType
 
@@ -20,7 +19,7 @@ MAX_CONDITIONS = 48
 """Below the schema's 64: a program that invents types of conditions must not crowd out the operator's own."""
 
 
-def progress(observed: Observed, plan: Plan, context: Context) -> Plan:
+def reporting(observed: Observed, plan: Plan, context: Context) -> Plan:
     if plan.status.terminal or plan.status.job_id is None:
         return plan
     plan = _readable(observed, plan, context)
