@@ -113,11 +113,10 @@ class Cluster:
 
 @dataclass(frozen=True)
 class PodProblem:
-    """Why a pod does not come up, in Kubernetes' own words. `hopeless` when waiting cannot help."""
+    """Why a pod does not come up, in Kubernetes' own words."""
 
     reason: str
     message: str
-    hopeless: bool = False
 
 
 @dataclass(frozen=True)
@@ -271,6 +270,8 @@ class KeepResults:
 
 @dataclass(frozen=True)
 class DeleteCluster:
+    """Decided by `policies/cleanup.py` alone. The other deleter of clusters is `orphans.py`, for runs that are gone."""
+
     name: str
     uid: str
 

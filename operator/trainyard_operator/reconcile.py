@@ -25,7 +25,8 @@ from trainyard_operator.model import (
     SubmitJob,
 )
 from trainyard_operator.observe import Memory, Observer
-from trainyard_operator.readings.objects import read_cluster, read_run
+from trainyard_operator.orphans import delete_orphans
+from trainyard_operator.readings.objects import read_run
 from trainyard_operator.settings import Settings
 from trainyard_operator.settle import settle
 from trainyard_operator.status import Status
@@ -70,7 +71,7 @@ class Reconciler:
         form = self._cache.run(key)
         if form is None:
             self._memory.pop(key, None)
-            await self._delete_orphans(key)
+            await delete_orphans(key, self._cache, self._actor)
             return None
         run = read_run(form)
         if run.deleting and not run.guarded:
@@ -161,13 +162,6 @@ class Reconciler:
                 await self._actor.announce(run.key.namespace, event(run, told, now))
             except errors.ApiError as error:
                 logger.warning("event not posted: %s", error, extra={"run": str(run.key)})
-
-    async def _delete_orphans(self, key: Key) -> None:
-        """Clusters whose run is gone: sooner than the garbage collector, which does the rest."""
-        for form in self._cache.clusters(key):
-            cluster = read_cluster(form)
-            if not cluster.deleting:
-                await self._actor.delete_cluster(key.namespace, cluster.name, cluster.uid)
 
 
 def _called(observed: Observed, effects: Iterable[Effect]) -> bool:

@@ -1,9 +1,12 @@
-"""Clusters that nobody needs: those of other attempts at once, the last one after the results and its time to live."""
+"""Clusters that nobody needs: those of other attempts at once, the last one after the results and its time to live.
+
+The other place that deletes clusters is `orphans.py`: those whose run is gone.
+"""
 
 from trainyard_operator import steps
 from trainyard_operator.model import Cluster, DeleteCluster, Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.policies.completion import keep_results
+from trainyard_operator.policies.keeping_results import keep_results
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType, Reason
 

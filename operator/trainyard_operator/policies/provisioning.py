@@ -6,9 +6,9 @@ from trainyard_operator import names, quantity, steps
 from trainyard_operator.building.raycluster import ray_cluster, token_secret, uses_token
 from trainyard_operator.building.seed import seed_of
 from trainyard_operator.building.sizing import Size, size
-from trainyard_operator.model import CreateCluster, Failure, FailureKind, Observed, Plan, Pod
+from trainyard_operator.model import Cluster, CreateCluster, Observed, Plan, Refused
 from trainyard_operator.policies import Context
-from trainyard_operator.readings.pods import OOM_KILLED, SHELL_NOT_FOUND
+from trainyard_operator.policies.provisioning_failure import cluster_lost, head_ended, hopeless_pod, refused_for_good
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 REFUSED_AGAIN = 5.0
@@ -21,7 +21,8 @@ def provisioning(observed: Observed, plan: Plan, context: Context) -> Plan:
     if observed.run.selector is not None or over:
         return plan
     if observed.cluster is None:
-        return cluster_lost(plan) if status.cluster_name else _create(observed, plan, context)
+        gone = status.cluster_name is not None
+        return steps.fail(plan, cluster_lost(status)) if gone else _create(observed, plan, context)
     if status.cluster_name is None or status.attempt_start_time is None:
         plan = _adopt(observed, plan, context)
     return _watch_pods(observed, plan, context)
@@ -35,6 +36,22 @@ def _create(observed: Observed, plan: Plan, context: Context) -> Plan:
     plan = steps.do(plan, CreateCluster(secret, ray_cluster(run, cluster_size, settings.training)))
     plan = steps.look_again(plan, REFUSED_AGAIN)
     return _started(observed, plan, context, cluster_size, run.generation)
+
+
+def created(observed: Observed, plan: Plan, context: Context, cluster: Cluster) -> Plan:
+    """The API server has the cluster."""
+    plan = replace(plan, status=replace(plan.status, cluster_name=cluster.name))
+    text = "the RayCluster is created"
+    return steps.condition(
+        plan, observed, context.now, ConditionType.CLUSTER_READY, False, Reason.WAITING_FOR_PODS, text
+    )
+
+
+def refused(observed: Observed, plan: Plan, context: Context, outcome: Refused) -> Plan:
+    """The API server does not take the cluster: said, and tried again unless that can never succeed."""
+    reason, message = outcome.reason, outcome.message
+    plan = steps.condition(plan, observed, context.now, ConditionType.CLUSTER_READY, False, reason, message)
+    return steps.fail(plan, refused_for_good(reason, message)) if outcome.hopeless else plan
 
 
 def _adopt(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -81,23 +98,13 @@ def resources_of(cluster_size: Size) -> dict[str, object]:
     return resources
 
 
-def cluster_lost(plan: Plan) -> Plan:
-    message = f"the RayCluster {plan.status.cluster_name} was deleted by somebody else"
-    return steps.fail(plan, Failure(FailureKind.RUN, Reason.CLUSTER_LOST, message))
-
-
 def _watch_pods(observed: Observed, plan: Plan, context: Context) -> Plan:
     ready, reason, message = _readiness(observed)
     plan = steps.condition(plan, observed, context.now, ConditionType.CLUSTER_READY, ready, reason, message)
     if ready and plan.status.cluster_ready_time is None:
         plan = replace(plan, status=replace(plan.status, cluster_ready_time=context.now))
-    hopeless = next((p for p in observed.pods if p.problem and p.problem.hopeless and not p.over), None)
-    if hopeless and hopeless.problem:
-        failure = Failure(FailureKind.USER, hopeless.problem.reason, hopeless.problem.message, field="spec.image")
-        return steps.fail(plan, failure)
-    if observed.head is None and observed.ended_head is not None and plan.status.job_id is None:
-        return _head_failed(observed, observed.ended_head, plan)
-    return plan
+    failure = hopeless_pod(observed) or head_ended(observed, plan.status)
+    return steps.fail(plan, failure) if failure else plan
 
 
 def _readiness(observed: Observed) -> tuple[bool, str, str]:
@@ -116,22 +123,3 @@ def _readiness(observed: Observed) -> tuple[bool, str, str]:
     if ready >= wanted and any(p.head for p in alive):
         return True, Reason.PODS_READY, text
     return False, Reason.PODS_STARTING, text
-
-
-def _head_failed(observed: Observed, head: Pod, plan: Plan) -> Plan:
-    """The head ended before it could take a job."""
-    end = head.end
-    code = end.exit_code if end else None
-    if code == SHELL_NOT_FOUND:
-        message = f"the image has no `ray` command (pod {head.name} exited with 127): use an image with Ray in it"
-        failure = Failure(
-            FailureKind.USER, Reason.IMAGE_LACKS_RAY, message, log_tail=observed.log_tail, field="spec.image"
-        )
-        return steps.fail(plan, failure)
-    if head.deleting and end is None:
-        message = f"the head pod {head.name} was deleted before it could take a job"
-        return steps.fail(plan, Failure(FailureKind.RUN, Reason.HEAD_LOST, message))
-    reason = Reason.OOM_KILLED if end and end.reason == OOM_KILLED else Reason.HEAD_FAILED
-    message = f"the head pod {head.name} ended before it could take a job"
-    message += f": {end.reason}, exit code {code}. {end.message}" if end else ""
-    return steps.fail(plan, Failure(FailureKind.RUN, reason, message.strip(), log_tail=observed.log_tail))

@@ -13,8 +13,7 @@ from trainyard_operator.readings.progress_line import ProgressLine
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType
 
-PROGRESS_READABLE = "ProgressReadable"
-OWN_CONDITIONS = frozenset({PROGRESS_READABLE, *(str(kind) for kind in ConditionType)})
+OWN_CONDITIONS = frozenset(str(kind) for kind in ConditionType)
 MAX_CONDITIONS = 48
 """Below the schema's 64: a program that invents types of conditions must not crowd out the operator's own."""
 
@@ -51,11 +50,12 @@ def _may_say(status: Status, kind: str) -> bool:
 
 def _readable(observed: Observed, plan: Plan, context: Context) -> Plan:
     """A progress file that is garbage is said once; the run goes on."""
+    kind = ConditionType.PROGRESS_READABLE
     if observed.progress_error:
         message = f"The driver's progress file cannot be used: {observed.progress_error}"
-        return steps.condition(plan, observed, context.now, PROGRESS_READABLE, False, "InvalidProgress", message)
-    if plan.status.condition(PROGRESS_READABLE) and observed.progress:
-        return steps.condition(plan, observed, context.now, PROGRESS_READABLE, True, "Read", "")
+        return steps.condition(plan, observed, context.now, kind, False, "InvalidProgress", message)
+    if plan.status.condition(kind) and observed.progress:
+        return steps.condition(plan, observed, context.now, kind, True, "Read", "")
     return plan
 
 

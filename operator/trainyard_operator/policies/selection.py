@@ -10,7 +10,7 @@ from trainyard_operator.building.seed import seed_of
 from trainyard_operator.building.sizing import logical_cpus
 from trainyard_operator.model import Cluster, Failure, FailureKind, Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.policies.provisioning import cluster_lost
+from trainyard_operator.policies.provisioning_failure import cluster_lost
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 SELECTOR = "spec.cluster.selector"
@@ -24,7 +24,7 @@ def selection(observed: Observed, plan: Plan, context: Context) -> Plan:
     if status.cluster_name is None:
         return _choose(observed, plan, context)
     if observed.cluster is None:
-        return cluster_lost(plan)
+        return steps.fail(plan, cluster_lost(status))
     return _watch(observed, observed.cluster, plan, context)
 
 

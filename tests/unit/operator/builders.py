@@ -104,8 +104,8 @@ def worker(number: int = 0, **changes: Any) -> Pod:
     return replace(Pod(f"{NAME}-worker-{number}", False, "Running", True, False), **changes)
 
 
-def stuck(reason: str, message: str = "", *, hopeless: bool = False, **changes: Any) -> Pod:
-    problem = PodProblem(reason, message, hopeless)
+def stuck(reason: str, message: str = "", **changes: Any) -> Pod:
+    problem = PodProblem(reason, message)
     return head(**{"phase": "Pending", "ready": False, "problem": problem, **changes})
 
 

@@ -135,7 +135,7 @@ class TestReadiness:
 
 class TestWhatWaitingCannotCure:
     def test_an_image_name_that_is_none_is_the_users_error_at_once(self) -> None:
-        failure = decided(alive(provisioning(), pods=(stuck("InvalidImageName", "bad", hopeless=True),))).failure
+        failure = decided(alive(provisioning(), pods=(stuck("InvalidImageName", "bad"),))).failure
         assert (failure.kind, failure.reason, failure.field) == (FailureKind.USER, "InvalidImageName", "spec.image")
 
     @pytest.mark.parametrize(
