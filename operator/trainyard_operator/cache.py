@@ -108,6 +108,11 @@ class Cache:
             if not self._of_run[kind][run]:
                 del self._of_run[kind][run]
 
+    def restore(self, kind: Kind, form: Form) -> Key | None:
+        """Take in an object that counted as gone although the API server, asked for it, has it."""
+        self._gone.pop(form["metadata"]["uid"], None)
+        return self.apply(kind, form)
+
     def repair(self, kind: Kind, listed: Iterable[Form], list_version: str, namespace: str | None = None) -> set[Key]:
         """Make the cache (of one namespace) equal to a list; the runs for which something had been missed.
 

@@ -54,7 +54,7 @@ class ExistingClusters:
         assert run.status.cluster_name is not None
         try:
             form = await self._kube.get(CLUSTERS, run.key.namespace, run.status.cluster_name)
-        except errors.NotFoundError:
+        except errors.GoneError:
             form = None
         chosen.name, chosen.read = run.status.cluster_name, self._monotonic()
         if form is None or "deletionTimestamp" in form["metadata"]:
@@ -90,7 +90,7 @@ class ExistingClusters:
                 f"Secret with the chart's value existingClusters.tokenSecrets ({{namespace: {namespace}, "
                 f"secrets: [{source.secret}]}}), or with a Role of your own"
             )
-        except errors.NotFoundError:
+        except errors.GoneError:
             return Reason.TOKEN_MISSING, f"the RayCluster asks for a token, and {place} does not exist"
         return _decoded(secret.get("data", {}), source.key) or (
             Reason.TOKEN_MISSING,

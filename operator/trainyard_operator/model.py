@@ -330,7 +330,22 @@ class ResultsLost:
     message: str
 
 
-Outcome = Created | GuardChanged | Refused | Submitted | NotYet | ResultsKept | ResultsLost
+@dataclass(frozen=True)
+class NotDeleted:
+    """The API server does not let a cluster go; asked again."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Postponed:
+    """The API server could not be asked, or has more to tell first: the effect is planned again by a later pass."""
+
+    message: str
+    seconds: float
+
+
+Outcome = Created | GuardChanged | Refused | Submitted | NotYet | ResultsKept | ResultsLost | NotDeleted | Postponed
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class Observer:
             return None
         try:
             return read_run(await self.kube.get(RUNS, run.key.namespace, name))
-        except errors.NotFoundError:
+        except errors.GoneError:
             return None
 
     async def _observe_existing(self, run: Run, memory: Memory) -> Observed:
@@ -168,7 +168,7 @@ class Observer:
             selector = f"ray.io/cluster={status.cluster_name}"
             for form in (await self.kube.list(PODS, run.key.namespace, selector))[0]:
                 self.cache.apply(Kind.POD, form)
-        except errors.NotFoundError:
+        except errors.GoneError:
             if cluster is not None:
                 self.cache.forget(Kind.CLUSTER, Key(*place), cluster.uid)
         return True

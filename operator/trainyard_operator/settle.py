@@ -12,16 +12,18 @@ from trainyard_operator import steps
 from trainyard_operator.model import (
     Created,
     GuardChanged,
+    NotDeleted,
     NotYet,
     Observed,
     Outcome,
     Plan,
+    Postponed,
     Refused,
     ResultsKept,
     ResultsLost,
     Submitted,
 )
-from trainyard_operator.policies import Context, keeping_results, provisioning, submission
+from trainyard_operator.policies import Context, cleanup, keeping_results, provisioning, submission
 from trainyard_operator.policies.retry import retry
 from trainyard_operator.policies.summary import summary
 from trainyard_operator.settings import Settings
@@ -60,3 +62,7 @@ def _settle_one(observed: Observed, plan: Plan, context: Context, outcome: Outco
             return keeping_results.kept(observed, plan, context, name)
         case ResultsLost(message):
             return keeping_results.lost(observed, plan, context, message)
+        case NotDeleted(message):
+            return cleanup.not_deleted(observed, plan, context, message)
+        case Postponed(seconds=seconds):
+            return steps.look_again(plan, seconds)

@@ -15,6 +15,7 @@ import kopf
 
 from trainyard_operator import errors
 from trainyard_operator.clients.credentials import connection
+from trainyard_operator.outcomes import error_of
 
 Form = dict[str, Any]
 Query = Sequence[tuple[str, str]]
@@ -22,7 +23,6 @@ CHUNK = "500"
 MERGE_PATCH = "application/merge-patch+json"
 TOKEN_SECONDS = 60.0
 """Tokens of service accounts are replaced on disk long before they end; they are read again this often."""
-EXISTS = "AlreadyExists"
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class KubeClient:
     async def _request(self, method: str, resource: Resource, path: str, **options: Unpack[Options]) -> Response:
         answer = await self._send(method, resource.plural, path, **options)
         if answer.status >= 300:
-            raise error_of(answer)
+            raise error_of(answer.status, answer.body)
         return answer
 
     async def _send(
@@ -224,24 +224,3 @@ class KubeClient:
         if self._info.token and time.monotonic() - self._read > TOKEN_SECONDS:
             self._info, self._read = connection(), time.monotonic()
         return dict(self._info.as_http_headers())
-
-
-def error_of(answer: Response) -> errors.ApiError:
-    """The error that an answer of the API server stands for."""
-    status, reason, message = answer.status, "", answer.body.decode(errors="replace")[:1000]
-    try:
-        said = json.loads(answer.body)
-        reason, message = said.get("reason", ""), said.get("message", message)
-    except (ValueError, AttributeError):
-        pass  # not a Status object: the text itself is the message
-    match status:
-        case 404:
-            return errors.NotFoundError(status, message)
-        case 409:
-            return (errors.ExistsError if reason == EXISTS else errors.ConflictError)(status, message)
-        case 401 | 403:
-            return errors.ForbiddenError(status, message)
-        case 400 | 422:
-            return errors.InvalidError(status, message)
-        case _:
-            return errors.UnavailableError(status, message)

@@ -10,6 +10,9 @@ from trainyard_operator.policies.keeping_results import keep_results
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType, Reason
 
+DELETE_AGAIN = 30.0
+"""Seconds until a cluster that the API server does not let go is deleted again."""
+
 
 def cleanup(observed: Observed, plan: Plan, context: Context) -> Plan:
     """Deletes only what is on record as ended: a crash in between must find an ended attempt, not a lost cluster."""
@@ -25,6 +28,14 @@ def cleanup(observed: Observed, plan: Plan, context: Context) -> Plan:
     if plan.status != recorded and (plan.status.terminal or plan.status.attempt_over):
         return steps.look_again(plan, 0)
     return plan
+
+
+def not_deleted(observed: Observed, plan: Plan, context: Context, message: str) -> Plan:
+    """The API server keeps a cluster; asked again."""
+    if plan.status.terminal:
+        kind, reason = ConditionType.CLEANED_UP, Reason.NOT_DELETED
+        plan = steps.condition(plan, observed, context.now, kind, False, reason, message)
+    return steps.look_again(plan, DELETE_AGAIN)
 
 
 def _finished(observed: Observed, plan: Plan, context: Context) -> Plan:

@@ -24,23 +24,24 @@ def provisioning(observed: Observed, plan: Plan, context: Context) -> Plan:
         gone = status.cluster_name is not None
         return steps.fail(plan, cluster_lost(status)) if gone else _create(observed, plan, context)
     if status.cluster_name is None or status.attempt_start_time is None:
-        plan = _adopt(observed, plan, context)
+        plan = _adopt(observed, plan, context, observed.cluster)
     return _watch_pods(observed, plan, context)
 
 
 def _create(observed: Observed, plan: Plan, context: Context) -> Plan:
-    run, settings = observed.run, context.settings
-    cluster_size = size(run.spec, settings.sizing)
-    token = names.auth_token(settings.key, run.uid, plan.status.attempt)
+    """The clock of the deadline runs from here; the run has started once the cluster exists (`created`)."""
+    run, settings, status = observed.run, context.settings, plan.status
+    token = names.auth_token(settings.key, run.uid, status.attempt)
     secret = token_secret(run, token) if uses_token(run.spec) else None
-    plan = steps.do(plan, CreateCluster(secret, ray_cluster(run, cluster_size, settings.training)))
-    plan = steps.look_again(plan, REFUSED_AGAIN)
-    return _started(observed, plan, context, cluster_size, run.generation)
+    made = ray_cluster(run, size(run.spec, settings.sizing), settings.training)
+    clock = status.attempt_start_time or context.now
+    plan = replace(plan, status=replace(status, phase=Phase.PROVISIONING, attempt_start_time=clock))
+    return steps.look_again(steps.do(plan, CreateCluster(secret, made)), REFUSED_AGAIN)
 
 
 def created(observed: Observed, plan: Plan, context: Context, cluster: Cluster) -> Plan:
-    """The API server has the cluster."""
-    plan = replace(plan, status=replace(plan.status, cluster_name=cluster.name))
+    """The API server has the cluster: from now on the specification stands."""
+    plan = _started(observed, plan, context, cluster)
     text = "the RayCluster is created"
     return steps.condition(
         plan, observed, context.now, ConditionType.CLUSTER_READY, False, Reason.WAITING_FOR_PODS, text
@@ -54,14 +55,11 @@ def refused(observed: Observed, plan: Plan, context: Context, outcome: Refused) 
     return steps.fail(plan, refused_for_good(reason, message)) if outcome.hopeless else plan
 
 
-def _adopt(observed: Observed, plan: Plan, context: Context) -> Plan:
+def _adopt(observed: Observed, plan: Plan, context: Context, cluster: Cluster) -> Plan:
     """A cluster that exists although its creation is not on record: the process ended, or a change came, in between."""
-    cluster, run = observed.cluster, observed.run
-    assert cluster is not None
+    run, first = observed.run, plan.status.start_time is None
     generation = cluster.generation or run.generation
-    first = plan.status.start_time is None
-    plan = _started(observed, plan, context, size(run.spec, context.settings.sizing), generation)
-    plan = replace(plan, status=replace(plan.status, cluster_name=cluster.name))
+    plan = _started(observed, plan, context, cluster)
     if not first or generation == run.generation:
         return plan
     message = (
@@ -71,16 +69,17 @@ def _adopt(observed: Observed, plan: Plan, context: Context) -> Plan:
     return steps.condition(plan, observed, context.now, ConditionType.SPEC_CHANGED, True, "ChangedAtStart", message)
 
 
-def _started(observed: Observed, plan: Plan, context: Context, cluster_size: Size, generation: int) -> Plan:
-    status = plan.status
+def _started(observed: Observed, plan: Plan, context: Context, cluster: Cluster) -> Plan:
+    run, status = observed.run, plan.status
     status = replace(
         status,
         phase=Phase.PROVISIONING,
+        cluster_name=cluster.name,
         start_time=status.start_time or context.now,
-        started_generation=status.started_generation or generation,
-        seed=seed_of(observed.run) if status.seed is None else status.seed,
+        started_generation=status.started_generation or cluster.generation or run.generation,
+        seed=seed_of(run) if status.seed is None else status.seed,
         attempt_start_time=status.attempt_start_time or context.now,
-        resources=resources_of(cluster_size),
+        resources=resources_of(size(run.spec, context.settings.sizing)),
     )
     return replace(plan, status=status)
 
