@@ -60,7 +60,7 @@ def _is_trouble(kind: str, status: str, reason: str) -> bool:
         return status == "Unknown"
     if kind in (ConditionType.KUBERAY_MISSING, ConditionType.SPEC_CHANGED, ConditionType.JOB_LEFT):
         return status == "True"
-    if kind == ConditionType.RESULTS_KEPT:
+    if kind in (ConditionType.RESULTS_KEPT, ConditionType.PROGRESS_READABLE):
         return status == "False"
     return kind not in set(ConditionType) and status == "True"
 

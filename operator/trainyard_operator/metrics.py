@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector
 
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.model import Key
-from trainyard_operator.objects import key_of
 from trainyard_operator.observe import Memory
-from trainyard_operator.progress import ProgressLine
+from trainyard_operator.readings.objects import key_of
+from trainyard_operator.readings.progress_line import ProgressLine
 from trainyard_operator.vocabulary import TERMINAL, Phase
 
 RUN = ["namespace", "name"]

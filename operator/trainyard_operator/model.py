@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from trainyard_operator.progress import ProgressLine
+from trainyard_operator.readings.progress_line import ProgressLine
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import FINALIZER
 
@@ -113,11 +113,10 @@ class Cluster:
 
 @dataclass(frozen=True)
 class PodProblem:
-    """Why a pod does not come up, in Kubernetes' own words. `hopeless` when waiting cannot help."""
+    """Why a pod does not come up, in Kubernetes' own words."""
 
     reason: str
     message: str
-    hopeless: bool = False
 
 
 @dataclass(frozen=True)
@@ -271,6 +270,8 @@ class KeepResults:
 
 @dataclass(frozen=True)
 class DeleteCluster:
+    """Decided by `policies/cleanup.py` alone. The other deleter of clusters is `orphans.py`, for runs that are gone."""
+
     name: str
     uid: str
 
@@ -329,7 +330,22 @@ class ResultsLost:
     message: str
 
 
-Outcome = Created | GuardChanged | Refused | Submitted | NotYet | ResultsKept | ResultsLost
+@dataclass(frozen=True)
+class NotDeleted:
+    """The API server does not let a cluster go; asked again."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Postponed:
+    """The API server could not be asked, or has more to tell first: the effect is planned again by a later pass."""
+
+    message: str
+    seconds: float
+
+
+Outcome = Created | GuardChanged | Refused | Submitted | NotYet | ResultsKept | ResultsLost | NotDeleted | Postponed
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,3 @@ def progress_file(job: str) -> str:
 def auth_token(key: bytes, uid: str, attempt: int) -> str:
     """The token of an attempt's Ray cluster: 64 hex digits, never stored by the operator."""
     return hmac.new(key, f"{uid}/{attempt}".encode(), hashlib.sha256).hexdigest()
-
-
-def default_seed(uid: str) -> int:
-    """The seed of a run that names none: 31 bits of its uid."""
-    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:4], "big") & 0x7FFF_FFFF

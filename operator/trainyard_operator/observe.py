@@ -4,16 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trainyard_operator import errors, names
+from trainyard_operator.building.raycluster import RAY_CONTAINER, uses_token
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.clients.dashboard import Dashboards, Head
 from trainyard_operator.clients.kube import CLUSTERS, PODS, RUNS, KubeClient
 from trainyard_operator.existing import Chosen, ExistingClusters
 from trainyard_operator.model import Cluster, Job, JobState, Key, Observed, Pod, Run
-from trainyard_operator.objects import read_cluster, read_run
-from trainyard_operator.pods import read_pod
-from trainyard_operator.progress import ProgressLine, newer, parse
-from trainyard_operator.progress_schema import ProgressError
-from trainyard_operator.raycluster import RAY_CONTAINER, uses_token
+from trainyard_operator.readings.objects import read_cluster, read_run
+from trainyard_operator.readings.pods import read_pod
+from trainyard_operator.readings.progress_line import ProgressLine, newer, parse
+from trainyard_operator.readings.progress_schema import ProgressError
 from trainyard_operator.settings import Settings
 from trainyard_operator.vocabulary import ConditionType
 
@@ -92,7 +92,7 @@ class Observer:
             return None
         try:
             return read_run(await self.kube.get(RUNS, run.key.namespace, name))
-        except errors.NotFoundError:
+        except errors.GoneError:
             return None
 
     async def _observe_existing(self, run: Run, memory: Memory) -> Observed:
@@ -168,7 +168,7 @@ class Observer:
             selector = f"ray.io/cluster={status.cluster_name}"
             for form in (await self.kube.list(PODS, run.key.namespace, selector))[0]:
                 self.cache.apply(Kind.POD, form)
-        except errors.NotFoundError:
+        except errors.GoneError:
             if cluster is not None:
                 self.cache.forget(Kind.CLUSTER, Key(*place), cluster.uid)
         return True

@@ -18,19 +18,23 @@ from trainyard_operator.model import (
     Effect,
     GuardChanged,
     Key,
+    NotDeleted,
     Observed,
     Outcome,
     Plan,
+    Postponed,
     Run,
     SubmitJob,
 )
-from trainyard_operator.objects import read_cluster, read_run
 from trainyard_operator.observe import Memory, Observer
-from trainyard_operator.plan import soonest
+from trainyard_operator.orphans import delete_orphans
+from trainyard_operator.outcomes import Meaning, Request, meaning
+from trainyard_operator.readings.objects import read_run
 from trainyard_operator.settings import Settings
 from trainyard_operator.settle import settle
 from trainyard_operator.status import Status
 from trainyard_operator.status_form import merge_patch, write_status
+from trainyard_operator.steps import soonest
 from trainyard_operator.vocabulary import Phase
 
 logger = logging.getLogger(__name__)
@@ -70,8 +74,7 @@ class Reconciler:
         form = self._cache.run(key)
         if form is None:
             self._memory.pop(key, None)
-            await self._delete_orphans(key)
-            return None
+            return await delete_orphans(key, self._kube, self._cache, self._actor)
         run = read_run(form)
         if run.deleting and not run.guarded:
             return None
@@ -96,6 +99,9 @@ class Reconciler:
     async def _act(self, run: Run, observed: Observed, plan: Plan, memory: Memory) -> list[Outcome]:
         head = self._observer.head_of(run, observed, memory)
         outcomes = [await self._actor.act(run, effect, head) for effect in plan.effects]
+        for outcome in outcomes:
+            if isinstance(outcome, Postponed | NotDeleted):
+                logger.warning("to be repeated: %s", outcome.message, extra={"run": str(run.key)})
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _set_timer(self, plan: Plan, memory: Memory, *, called: bool) -> None:
@@ -130,11 +136,10 @@ class Reconciler:
         body = {"metadata": {"resourceVersion": run.resource_version}, "status": patch}
         try:
             answer = await self._kube.patch_status(RUNS, run.key.namespace, run.key.name, body)
-        except errors.ConflictError:
-            await self._refresh(run.key)
-            return 0
-        except errors.NotFoundError:
-            self._cache.forget(Kind.RUN, run.key, run.uid)
+        except errors.ApiError as error:
+            if meaning(Request.WRITE_STATUS, error) != Meaning.ASK:
+                raise
+            await self._refresh(run)
             return 0
         if reports:
             memory.reported = self._monotonic()
@@ -142,12 +147,12 @@ class Reconciler:
         await self._announce(run, status, now)
         return None
 
-    async def _refresh(self, key: Key) -> None:
-        """After a conflict: the cache is behind."""
+    async def _refresh(self, run: Run) -> None:
+        """The write met another version, or no run: read before anything is concluded from that."""
         try:
-            self._cache.apply(Kind.RUN, await self._kube.get(RUNS, key.namespace, key.name))
-        except errors.NotFoundError:
-            return  # the watch, or the watchdog, tells of the deletion
+            self._cache.apply(Kind.RUN, await self._kube.get(RUNS, run.key.namespace, run.key.name))
+        except errors.GoneError:
+            self._cache.forget(Kind.RUN, run.key, run.uid)
 
     async def _announce(self, run: Run, status: Status, now: datetime) -> None:
         """News are told once they are on record; an Event that cannot be posted changes nothing."""
@@ -161,13 +166,6 @@ class Reconciler:
                 await self._actor.announce(run.key.namespace, event(run, told, now))
             except errors.ApiError as error:
                 logger.warning("event not posted: %s", error, extra={"run": str(run.key)})
-
-    async def _delete_orphans(self, key: Key) -> None:
-        """Clusters whose run is gone: sooner than the garbage collector, which does the rest."""
-        for form in self._cache.clusters(key):
-            cluster = read_cluster(form)
-            if not cluster.deleting:
-                await self._actor.delete_cluster(key.namespace, cluster.name, cluster.uid)
 
 
 def _called(observed: Observed, effects: Iterable[Effect]) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard_operator import quantity
-from trainyard_operator.sizing import SizingRules
+from trainyard_operator.building.sizing import SizingRules
 
 PREFIX = "TRAINYARD_OPERATOR_"
 MIN_KEY_BYTES = 16

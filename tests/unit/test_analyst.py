@@ -11,7 +11,7 @@ from trainyard.progress import Progress, ProgressFile
 from trainyard.progress_reporter import ProgressReporter
 from trainyard.run import Identity, Outcome, Run
 from trainyard.specification import parse
-from trainyard_operator.progress import parse as parse_line
+from trainyard_operator.readings.progress_line import parse as parse_line
 
 SPEC = {
     "algorithm": {"name": "PPO"},

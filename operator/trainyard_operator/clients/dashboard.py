@@ -21,7 +21,17 @@ from trainyard_operator.clients import answers
 from trainyard_operator.clients.answers import Limit, Response
 from trainyard_operator.clients.kube import KubeClient, Query
 from trainyard_operator.model import Job, JobState, NotYet, Outcome, Refused, SubmitJob, Submitted
-from trainyard_operator.progress_schema import INT32, Reader, count, mapping, matching, one_of, record, text, words
+from trainyard_operator.readings.progress_schema import (
+    INT32,
+    Reader,
+    count,
+    mapping,
+    matching,
+    one_of,
+    record,
+    text,
+    words,
+)
 from trainyard_operator.settings import DashboardAccess
 from trainyard_operator.vocabulary import Reason
 

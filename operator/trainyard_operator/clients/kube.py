@@ -17,6 +17,7 @@ from trainyard_operator import errors
 from trainyard_operator.clients import answers
 from trainyard_operator.clients.answers import Limit, Response
 from trainyard_operator.clients.credentials import connection
+from trainyard_operator.outcomes import error_of
 
 Form = dict[str, Any]
 Query = Sequence[tuple[str, str]]
@@ -24,7 +25,6 @@ CHUNK = "500"
 MERGE_PATCH = "application/merge-patch+json"
 TOKEN_SECONDS = 60.0
 """Tokens of service accounts are replaced on disk long before they end; they are read again this often."""
-EXISTS = "AlreadyExists"
 ANSWER = Limit(2**28)
 """A chunk of a list has a few megabytes; what is larger by far did not come from an API server."""
 FIRST_EVENTS = Limit(2**16)
@@ -214,7 +214,7 @@ class KubeClient:
     async def _request(self, method: str, resource: Resource, path: str, **options: Unpack[Options]) -> Response:
         answer = await self._send(method, resource.plural, path, **options)
         if answer.status >= 300:
-            raise error_of(answer)
+            raise error_of(answer.status, answer.body)
         return answer
 
     async def _send(
@@ -265,24 +265,3 @@ class KubeClient:
             except errors.CredentialsError as error:
                 raise errors.UnavailableError(0, f"the credentials cannot be read again: {error}") from error
         return dict(self._info.as_http_headers())
-
-
-def error_of(answer: Response) -> errors.ApiError:
-    """The error that an answer of the API server stands for."""
-    status, reason, message = answer.status, "", answer.body.decode(errors="replace")[:1000]
-    try:
-        said = json.loads(answer.body)
-        reason, message = said.get("reason", ""), said.get("message", message)
-    except (ValueError, AttributeError):
-        pass  # not a Status object: the text itself is the message
-    match status:
-        case 404:
-            return errors.NotFoundError(status, message)
-        case 409:
-            return (errors.ExistsError if reason == EXISTS else errors.ConflictError)(status, message)
-        case 401 | 403:
-            return errors.ForbiddenError(status, message)
-        case 400 | 422:
-            return errors.InvalidError(status, message)
-        case _:
-            return errors.UnavailableError(status, message)

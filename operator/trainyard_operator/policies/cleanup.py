@@ -1,11 +1,17 @@
-"""Clusters that nobody needs: those of other attempts at once, the last one after the results and its time to live."""
+"""Clusters that nobody needs: those of other attempts at once, the last one after the results and its time to live.
 
-from trainyard_operator import plan as steps
+The other place that deletes clusters is `orphans.py`: those whose run is gone.
+"""
+
+from trainyard_operator import steps
 from trainyard_operator.model import Cluster, DeleteCluster, Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.policies.completion import keep_results
+from trainyard_operator.policies.keeping_results import keep_results
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType, Reason
+
+DELETE_AGAIN = 30.0
+"""Seconds until a cluster that the API server does not let go is deleted again."""
 
 
 def cleanup(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -22,6 +28,14 @@ def cleanup(observed: Observed, plan: Plan, context: Context) -> Plan:
     if plan.status != recorded and (plan.status.terminal or plan.status.attempt_over):
         return steps.look_again(plan, 0)
     return plan
+
+
+def not_deleted(observed: Observed, plan: Plan, context: Context, message: str) -> Plan:
+    """The API server keeps a cluster; asked again."""
+    if plan.status.terminal:
+        kind, reason = ConditionType.CLEANED_UP, Reason.NOT_DELETED
+        plan = steps.condition(plan, observed, context.now, kind, False, reason, message)
+    return steps.look_again(plan, DELETE_AGAIN)
 
 
 def _finished(observed: Observed, plan: Plan, context: Context) -> Plan:

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from trainyard_operator import plan as steps
-from trainyard_operator.model import Failure, FailureKind, Job, JobState, KeepResults, Observed, Plan
-from trainyard_operator.pods import OOM_KILLED, SHELL_NOT_FOUND
+from trainyard_operator import steps
+from trainyard_operator.model import Failure, FailureKind, Job, JobState, Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.results import results_config_map
+from trainyard_operator.policies.keeping_results import keep_results
+from trainyard_operator.readings.pods import OOM_KILLED, SHELL_NOT_FOUND
 from trainyard_operator.status import with_attempt_ended
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
@@ -76,14 +76,6 @@ def _succeeded(observed: Observed, plan: Plan, context: Context) -> Plan:
     status = replace(status, phase=Phase.SUCCEEDED, completion_time=context.now, failure=None)
     plan = replace(plan, status=status)
     return keep_results(observed, plan)
-
-
-def keep_results(observed: Observed, plan: Plan) -> Plan:
-    """Write the results in the pass that ends the run; the cluster is deleted only after that is on record."""
-    line = observed.progress
-    if line is None or line.job_id != plan.status.job_id:
-        return plan
-    return steps.do(plan, KeepResults(results_config_map(observed.run, line)))
 
 
 def failure_of(job: Job, observed: Observed) -> Failure:

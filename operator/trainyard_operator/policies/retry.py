@@ -3,10 +3,10 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
 from trainyard_operator.model import Failure, FailureKind, Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.policies.completion import keep_results
+from trainyard_operator.policies.keeping_results import keep_results
 from trainyard_operator.settings import Timing
 from trainyard_operator.status import MAX_MESSAGE, FailureStatus, Status, tail, with_attempt_ended
 from trainyard_operator.vocabulary import Phase

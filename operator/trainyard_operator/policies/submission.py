@@ -1,11 +1,13 @@
 """The Ray job: submitted as soon as the head may answer. Nobody waits for the workers."""
 
-from trainyard_operator import driver, names
-from trainyard_operator import plan as steps
-from trainyard_operator.model import Guard, Observed, Plan, SubmitJob
+from dataclasses import replace
+
+from trainyard_operator import names, steps
+from trainyard_operator.building import driver
+from trainyard_operator.building.seed import seed_of
+from trainyard_operator.model import Failure, FailureKind, Guard, Observed, Plan, Refused, SubmitJob
 from trainyard_operator.policies import Context
-from trainyard_operator.policies.provisioning import seed_of
-from trainyard_operator.vocabulary import Phase
+from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 
 def submission(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -23,10 +25,28 @@ def submission(observed: Observed, plan: Plan, context: Context) -> Plan:
         return steps.do(plan, Guard())
     effect = SubmitJob(
         job_id=names.job_id(run.uid, run.status.attempt, run.status.submission),
-        entrypoint=driver.entrypoint(run, seed_of(observed), context.settings.training),
+        entrypoint=driver.entrypoint(run, seed_of(run), context.settings.training),
         metadata=driver.metadata(run),
     )
     return steps.do(plan, effect)
+
+
+def submitted(plan: Plan, context: Context, job_id: str) -> Plan:
+    """Ray has the job."""
+    status = replace(plan.status, job_id=job_id, submit_time=context.now)
+    return steps.poll_again(replace(plan, status=status), context.settings.timing.poll_starting)
+
+
+def refused(plan: Plan, outcome: Refused) -> Plan:
+    """Ray's Jobs API can never take the job."""
+    return steps.fail(plan, Failure(FailureKind.USER, outcome.reason, outcome.message))
+
+
+def not_taken(observed: Observed, plan: Plan, context: Context, message: str) -> Plan:
+    """Ray does not take the job yet. A head that is starting does not answer: nothing to tell."""
+    if observed.head is None or not observed.head.ready:
+        return plan
+    return steps.condition(plan, observed, context.now, ConditionType.RUNNING, False, Reason.JOB_NOT_TAKEN, message)
 
 
 def _interval(plan: Plan, context: Context) -> float:

@@ -1,6 +1,6 @@
 """The conditions that sum up a phase: for people, for kubectl wait, for kstatus (Flux) and Argo CD."""
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
 from trainyard_operator.model import Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.status import Status

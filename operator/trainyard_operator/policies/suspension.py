@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
 from trainyard_operator.model import Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.status import with_attempt_ended, with_clock_stopped

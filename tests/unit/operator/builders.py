@@ -7,7 +7,7 @@ from typing import Any
 from trainyard_operator import names
 from trainyard_operator.model import Cluster, Job, JobState, Key, Observed, Plan, Pod, PodEnd, PodProblem, Run
 from trainyard_operator.policies import Context
-from trainyard_operator.progress import ProgressLine
+from trainyard_operator.readings.progress_line import ProgressLine
 from trainyard_operator.settings import Settings, TrainingDefaults
 from trainyard_operator.status import Attempt, Status
 from trainyard_operator.vocabulary import FINALIZER, Phase
@@ -104,8 +104,8 @@ def worker(number: int = 0, **changes: Any) -> Pod:
     return replace(Pod(f"{NAME}-worker-{number}", False, "Running", True, False), **changes)
 
 
-def stuck(reason: str, message: str = "", *, hopeless: bool = False, **changes: Any) -> Pod:
-    problem = PodProblem(reason, message, hopeless)
+def stuck(reason: str, message: str = "", **changes: Any) -> Pod:
+    problem = PodProblem(reason, message)
     return head(**{"phase": "Pending", "ready": False, "problem": problem, **changes})
 
 

@@ -11,7 +11,7 @@ from trainyard_operator import errors, names
 from trainyard_operator.cache import Kind
 from trainyard_operator.existing import TOKEN_SECONDS, selector_text
 from trainyard_operator.model import JobState
-from trainyard_operator.objects import TokenSource, read_head, token_source
+from trainyard_operator.readings.objects import TokenSource, read_head, token_source
 from trainyard_operator.vocabulary import FINALIZER
 
 JOB = names.job_id(UID, 1, 1)

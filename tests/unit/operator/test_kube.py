@@ -87,12 +87,19 @@ async def test_a_deletion_is_of_that_object_and_no_successor(api, kube) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "error"),
     [
-        (404, {"message": "m"}, errors.NotFoundError),
+        (404, {"message": "m", "details": {"name": "run"}}, errors.GoneError),
+        (404, "404 page not found", errors.NotFoundError),
+        (404, {"message": "m", "details": {}}, errors.NotFoundError),
         (409, {"reason": "AlreadyExists", "message": "m"}, errors.ExistsError),
         (409, {"reason": "Conflict", "message": "m"}, errors.ConflictError),
         (403, {"message": "m"}, errors.ForbiddenError),
         (401, "plain text", errors.ForbiddenError),
-        (422, {"message": "m"}, errors.InvalidError),
+        (
+            422,
+            {"message": "m", "details": {"causes": [{"field": "spec.x", "reason": "FieldValueInvalid"}]}},
+            errors.InvalidError,
+        ),
+        (422, {"message": "m"}, errors.DeniedError),
         (429, {"message": "m"}, errors.UnavailableError),
         (500, "plain text", errors.UnavailableError),
         (503, [], errors.UnavailableError),

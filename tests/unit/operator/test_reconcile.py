@@ -1,6 +1,7 @@
 """One pass on fakes of the edge: what is written, when, and what a conflict, a fence or a defect does."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.operator.builders import KEY, NAME, NOW, PPO, SETTINGS, UID
-from tests.unit.operator.test_progress_line import FULL
+from tests.unit.operator.readings.test_progress_line import FULL
 from trainyard_operator import errors, names
 from trainyard_operator.act import Actor
 from trainyard_operator.cache import Cache, Kind
@@ -23,7 +24,10 @@ NODE = "node-1"
 
 @dataclass
 class FakeKube:
-    """Objects by plural and name, with resource versions. `fenced` refuses writes, `conflicts` status writes."""
+    """Objects by plural and name, with resource versions. `fenced` refuses writes, `conflicts` status writes.
+
+    `faults` are raised by the next calls of a verb on a plural, which then change nothing.
+    """
 
     objects: dict[tuple[str, str], Form] = field(default_factory=dict)
     version: int = 100
@@ -31,6 +35,15 @@ class FakeKube:
     conflicts: int = 0
     writes: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
+    faults: dict[str, list[Exception]] = field(default_factory=dict)
+
+    def fail(self, call: str, *faults: Exception) -> None:
+        """`call` is a verb and a plural, as in "patch_status trainingruns"."""
+        self.faults[call] = list(faults)
+
+    def _fault(self, verb: str, resource: Any) -> None:
+        if waiting := self.faults.get(f"{verb} {resource.plural}"):
+            raise waiting.pop(0)
 
     def fence(self) -> None:
         if self.fenced:
@@ -44,15 +57,18 @@ class FakeKube:
         return form
 
     async def get(self, resource: Any, namespace: str, name: str) -> Form:
+        self._fault("get", resource)
         if (resource.plural, name) not in self.objects:
-            raise errors.NotFoundError(404, "gone")
+            raise errors.GoneError(404, "gone")
         return self.objects[resource.plural, name]
 
     async def list(self, resource: Any, namespace: str, selector: str) -> tuple[list[Form], str]:
+        self._fault("list", resource)
         return [o for (plural, _), o in self.objects.items() if plural == resource.plural], str(self.version)
 
     async def create(self, resource: Any, namespace: str, body: Form) -> Form:
         self.fence()
+        self._fault("create", resource)
         if resource.plural == "events":
             self.events.append(body["reason"])
             return body
@@ -63,6 +79,7 @@ class FakeKube:
 
     async def patch(self, resource: Any, namespace: str, name: str, body: Form) -> Form:
         self.fence()
+        self._fault("patch", resource)
         run = self.objects[resource.plural, name]
         if body["metadata"]["resourceVersion"] != run["metadata"]["resourceVersion"]:
             raise errors.ConflictError(409, "changed")
@@ -71,6 +88,9 @@ class FakeKube:
 
     async def patch_status(self, resource: Any, namespace: str, name: str, body: Form) -> Form:
         self.fence()
+        self._fault("patch_status", resource)
+        if (resource.plural, name) not in self.objects:
+            raise errors.GoneError(404, "gone")
         run = self.objects[resource.plural, name]
         if self.conflicts or body["metadata"]["resourceVersion"] != run["metadata"]["resourceVersion"]:
             self.conflicts = max(0, self.conflicts - 1)
@@ -81,6 +101,7 @@ class FakeKube:
 
     async def delete(self, resource: Any, namespace: str, name: str, uid: str) -> Form:
         self.fence()
+        self._fault("delete", resource)
         self.writes.append(f"delete {name}")
         del self.objects[resource.plural, name]
         return {"kind": "Status"}
@@ -164,8 +185,17 @@ class World:
         assert self.status["phase"] == "Running"
         self.kube.writes.clear()
 
-    def report(self, seq: int) -> None:
-        line = {**FULL, "seq": seq, "jobId": names.job_id(UID, 1, 1), "final": False, "progress": {"iteration": seq}}
+    def change_spec(self, **more: Any) -> None:
+        run = self.kube.objects["trainingruns", KEY.name]
+        metadata = {**run["metadata"], "generation": run["metadata"]["generation"] + 1}
+        form = {**run, "metadata": metadata, "spec": {**run["spec"], **more}}
+        self.cache.apply(Kind.RUN, self.kube.put("trainingruns", form))
+
+    def condition(self, kind: str) -> Form:
+        return next((c for c in self.status["conditions"] if c["type"] == kind), {})
+
+    def report(self, seq: int, *, final: bool = False) -> None:
+        line = {**FULL, "seq": seq, "jobId": names.job_id(UID, 1, 1), "final": final, "progress": {"iteration": seq}}
         line.pop("failure")
         self.dashboards.tail_bytes = json.dumps(line).encode() + b"\n"
 
@@ -279,12 +309,56 @@ async def test_a_head_that_the_watch_has_lost_is_asked_for_before_it_counts_as_g
     assert world.status["attempts"][0]["reason"] == "HeadLost"
 
 
-async def test_a_deleted_runs_clusters_go_at_once(world) -> None:
-    await world.run_it()
-    world.cache.remove(Kind.RUN, world.kube.objects.pop(("trainingruns", KEY.name)))
-    assert await world.step() is None
-    assert world.kube.writes == [f"delete {NAME}"]
-    assert world.reconciler.memory(KEY) is None
+class TestARunThatIsGone:
+    """Nothing is deleted for want of an owner before the API server has said that there is none."""
+
+    async def test_loses_its_clusters_at_once(self, world) -> None:
+        await world.run_it()
+        world.cache.remove(Kind.RUN, world.kube.objects.pop(("trainingruns", KEY.name)))
+        assert await world.step() is None
+        assert world.kube.writes == [f"delete {NAME}"]
+        assert world.reconciler.memory(KEY) is None
+
+    @pytest.mark.parametrize("stray", [errors.GoneError(404, "gone"), errors.NotFoundError(404, "404 page not found")])
+    async def test_is_not_gone_for_one_stray_404_of_a_status_write(self, world, stray) -> None:
+        await world.run_it()
+        world.report(1)
+        world.kube.fail("patch_status trainingruns", stray)
+        with suppress(errors.NotFoundError):
+            await world.step(1)
+        await world.step(1)
+        assert ("rayclusters", NAME) in world.kube.objects
+        assert world.status["progress"]["iteration"] == 1
+
+    async def test_is_not_gone_because_the_cache_has_lost_it(self, world) -> None:
+        await world.run_it()
+        world.cache.remove(Kind.RUN, world.kube.objects["trainingruns", KEY.name])
+        assert await world.step() == 0
+        assert world.kube.writes == []
+        world.report(1)
+        await world.step(1)
+        assert world.status["progress"]["iteration"] == 1
+
+    @pytest.mark.parametrize(
+        "fault", [errors.NotFoundError(404, "404 page not found"), errors.UnavailableError(503, "")]
+    )
+    async def test_is_not_gone_while_nobody_can_say(self, world, fault) -> None:
+        await world.run_it()
+        world.cache.remove(Kind.RUN, world.kube.objects["trainingruns", KEY.name])
+        world.kube.fail("get trainingruns", fault)
+        with pytest.raises(errors.ApiError):
+            await world.step()
+        assert ("rayclusters", NAME) in world.kube.objects
+
+    async def test_leaves_the_cluster_that_somebody_orphaned_on_purpose(self, world) -> None:
+        """kubectl delete --cascade=orphan: the garbage collector has removed the owner reference."""
+        await world.run_it()
+        cluster = world.kube.objects["rayclusters", NAME]
+        world.kube.put("rayclusters", {**cluster, "metadata": {**cluster["metadata"], "ownerReferences": []}})
+        world.cache.remove(Kind.RUN, world.kube.objects.pop(("trainingruns", KEY.name)))
+        assert await world.step() is None
+        assert ("rayclusters", NAME) in world.kube.objects
+        assert world.cache.clusters(KEY) == []
 
 
 async def test_a_run_that_is_being_deleted_is_left_alone(world) -> None:
@@ -318,14 +392,61 @@ async def test_what_the_api_server_forbids_is_said_and_tried_again_without_a_cha
     assert (world.status["clusterName"], world.status.get("failures", 0)) == (NAME, 0)
 
 
-async def test_what_the_api_server_calls_invalid_ends_the_run(world) -> None:
-    async def invalid(*_: Any) -> Form:
-        raise errors.InvalidError(422, "spec.template: unknown field")
+class TestACreationThatFails:
+    async def test_because_it_is_invalid_ends_the_run_which_can_be_corrected(self, world) -> None:
+        world.kube.fail("create rayclusters", errors.InvalidError(422, "spec.template: unknown field"))
+        await world.step()
+        assert (world.status["phase"], world.status["failure"]["kind"]) == ("Failed", "User")
+        assert "unknown field" in world.status["failure"]["message"]
+        assert "startTime" not in world.status, "nothing was created: the specification can be corrected"
+        world.change_spec(seed=2)
+        await world.step()
+        assert (world.status["clusterName"], world.status["seed"]) == (NAME, 2)
 
-    world.kube.create = invalid
-    await world.step()
-    assert (world.status["phase"], world.status["failure"]["kind"]) == ("Failed", "User")
-    assert "unknown field" in world.status["failure"]["message"]
+    @pytest.mark.parametrize(
+        ("fault", "reason"),
+        [
+            (errors.UnavailableError(500, 'failed calling webhook "kueue"'), "ClusterNotCreated"),
+            (errors.UnavailableError(0, "TimeoutError"), "ClusterNotCreated"),
+            (errors.DeniedError(400, "admission webhook denied the request"), "ClusterRefused"),
+            (errors.ForbiddenError(403, "exceeded quota"), "ClusterRefused"),
+            (errors.NotFoundError(404, "namespaces not found"), "ClusterRefused"),
+            (errors.ConflictError(409, "the quota has changed"), "ClusterRefused"),
+        ],
+    )
+    @pytest.mark.parametrize("what", ["secrets", "rayclusters"])
+    async def test_is_said_tried_again_and_ends_with_the_deadline(self, world, what, fault, reason) -> None:
+        world.kube.fail(f"create {what}", *[fault] * 1000)
+        assert await world.step() <= 5
+        ready = world.condition("ClusterReady")
+        assert (ready["reason"], fault.message in ready["message"]) == (reason, True)
+        assert world.kube.events == [reason, "Provisioning"]
+        assert "startTime" not in world.status
+        await world.step(599)
+        assert world.status["phase"] == "Provisioning"
+        await world.step(1)
+        assert world.status["failure"]["reason"] == "ProvisioningDeadlineExceeded"
+        assert fault.message in world.status["failure"]["message"]
+
+    async def test_and_then_works_has_cost_nothing(self, world) -> None:
+        world.kube.fail("create rayclusters", errors.UnavailableError(503, "later"))
+        await world.step()
+        await world.step(5)
+        assert (world.status["clusterName"], world.status.get("failures", 0)) == (NAME, 0)
+        assert world.status["startTime"] == "2026-05-01T12:00:05Z"
+
+
+@pytest.mark.parametrize("fault", [errors.UnavailableError(500, "no"), errors.ForbiddenError(403, "no")])
+async def test_a_cluster_that_cannot_be_deleted_does_not_keep_the_status_from_being_written(world, fault) -> None:
+    await world.run_it()
+    world.report(10, final=True)
+    world.dashboards.state = JobState.SUCCEEDED
+    await world.step(1)
+    world.kube.fail("delete rayclusters", fault)
+    assert await world.step() <= 30
+    assert world.condition("CleanedUp")["status"] == "False"
+    await world.step(30)
+    assert ("rayclusters", NAME) not in world.kube.objects
 
 
 async def test_news_are_told_after_they_are_on_record(world) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainyard_operator.progress_schema import LINE, ProgressError
+from trainyard_operator.readings.progress_schema import LINE, ProgressError
 
 SCHEMA_VERSION = 1
 MAX_LINE = 65536

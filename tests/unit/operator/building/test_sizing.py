@@ -5,9 +5,9 @@ import pytest
 import yaml
 
 from trainyard_operator import quantity
-from trainyard_operator.sizing import GIB, SizingRules, SpecRefusedError, gpus, logical_cpus, size
+from trainyard_operator.building.sizing import GIB, SizingRules, SpecRefusedError, gpus, logical_cpus, size
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CASES = json.loads((ROOT / "manifests" / "contract" / "sizing.json").read_text())["cases"]
 SAMPLES = sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
 RULES = SizingRules()

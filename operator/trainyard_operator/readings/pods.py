@@ -10,9 +10,6 @@ Form = Mapping[str, Any]
 NOT_A_PROBLEM = frozenset({"", "ContainerCreating", "PodInitializing"})
 """Reasons of a waiting container that only say that it is on its way."""
 
-HOPELESS = frozenset({"InvalidImageName"})
-"""Reasons that no waiting can cure: the image's name itself is wrong."""
-
 SHELL_NOT_FOUND = 127
 OOM_KILLED = "OOMKilled"
 
@@ -58,7 +55,7 @@ def _waiting_problem(waiting: Form, container: Form) -> PodProblem:
     last = _terminated(container)
     if last and not message.strip():
         message = f"the container ended with exit code {last.get('exitCode')}"
-    return PodProblem(reason, message, reason in HOPELESS)
+    return PodProblem(reason, message)
 
 
 def _end(form: Form) -> PodEnd | None:
