@@ -20,8 +20,9 @@ from trainyard_operator.lease import Lease
 from trainyard_operator.metrics import Instruments, RunCollector
 from trainyard_operator.model import Key
 from trainyard_operator.observe import Observer
-from trainyard_operator.reconcile import Reconciler
+from trainyard_operator.reconcile import Asked, Reconciler
 from trainyard_operator.settings import Settings
+from trainyard_operator.shares import Shares
 from trainyard_operator.watch import Watches
 from trainyard_operator.watchdog import Watchdog
 from trainyard_operator.workqueue import WorkQueue
@@ -29,6 +30,10 @@ from trainyard_operator.workqueue import WorkQueue
 logger = logging.getLogger(__name__)
 MAX_BACKOFF = 30.0
 LIST_PAUSE = 1.0
+READINGS = 128
+"""Passes at the same time that may wait for a dashboard: below the pool of connections to them."""
+READINGS_EACH = 16
+"""Of those, for the heads of one namespace that answer, and for those that do not: each keeps a place for seconds."""
 
 
 class Application:
@@ -43,6 +48,7 @@ class Application:
         self.identity = f"{settings.identity}_{secrets.token_hex(4)}"
         self._stop = asyncio.Event()
         self._failures: dict[Key, int] = {}
+        self._shares: Shares[Asked] = Shares(READINGS, READINGS_EACH)
         self._lease: Lease | None = None
         self._watchdog: Watchdog | None = None
         self._reconciler: Reconciler | None = None
@@ -147,22 +153,35 @@ class Application:
             self.queue.add(key)
         async with asyncio.TaskGroup() as group:
             for number in range(self.settings.workers):
-                group.create_task(self._work(), name=f"worker-{number}")
+                group.create_task(self._work(group), name=f"worker-{number}")
 
-    async def _work(self) -> None:
-        """One worker. Whatever goes wrong with one run is logged, waited out, and never stops another run."""
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        """One worker. It does not wait for dashboards: a pass that may ask one has its namespace's share of those."""
+        assert self._reconciler is not None
         while True:
             key = await self.queue.get()
-            try:
-                wait = await self._reconcile(key)
-            finally:
-                self.queue.done(key)
-            if wait is None:
-                self.queue.forget(key)
-            elif wait <= 0:
-                self.queue.add(key)
+            asked = self._reconciler.may_ask(key)
+            if asked is None:
+                await self._pass(key)
             else:
-                self.queue.add_after(key, wait)
+                group.create_task(self._pass_in_turn(key, asked), name=f"reading {key}")
+
+    async def _pass_in_turn(self, key: Key, asked: Asked) -> None:
+        async with self._shares.turn(asked):
+            await self._pass(key)
+
+    async def _pass(self, key: Key) -> None:
+        """Whatever goes wrong with one run is logged, waited out, and never stops another run."""
+        try:
+            wait = await self._reconcile(key)
+        finally:
+            self.queue.done(key)
+        if wait is None:
+            self.queue.forget(key)
+        elif wait <= 0:
+            self.queue.add(key)
+        else:
+            self.queue.add_after(key, wait)
 
     async def _reconcile(self, key: Key) -> float | None:
         assert self._reconciler is not None

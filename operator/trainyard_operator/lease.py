@@ -73,21 +73,16 @@ class Lease:
         """One renewal. Raises LeaseLostError when the Lease is another's, or could not be renewed in time."""
         started = self._clock()
         try:
-            await self._renew(started)
-            problem = "it changed again and again"
+            self._record = await self._write(self._record)
+            self._renewed = started
+            return
+        except (errors.ConflictError, errors.ExistsError, errors.NotFoundError) as error:
+            problem = await self._look() or error.message
         except errors.ApiError as error:
             problem = error.message
         age = self._clock() - (self._renewed if self._renewed is not None else started)
         if age >= self._settings.duration * 2 / 3:
             raise errors.LeaseLostError(f"not renewed for {age:.0f} s: {problem}")
-
-    async def _renew(self, started: float) -> None:
-        """Raises ApiError, and LeaseLostError when the Lease is another's."""
-        try:
-            self._record = await self._write(self._record)
-            self._renewed = started
-        except (errors.ConflictError, errors.ExistsError, errors.NotFoundError):
-            await self._look()
 
     async def release(self) -> None:
         """Let another replica take it at once. Failing is harmless: it runs out by itself."""
@@ -100,15 +95,20 @@ class Lease:
         except errors.ApiError:
             return
 
-    async def _look(self) -> None:
-        """After a conflict: still ours means that somebody only touched it; gone, that it has to be made anew."""
-        self._record = await self._read()
-        if self._record is None:
-            return
-        holder = self._record["spec"].get("holderIdentity")
+    async def _look(self) -> str | None:
+        """After a conflict: still ours means that somebody only touched it; gone, that it has to be made anew.
+
+        What kept it from looking, None when nothing did. Raises LeaseLostError when the Lease is another's.
+        """
+        try:
+            self._record = await self._read()
+        except errors.ApiError as error:
+            return error.message
+        holder = self._record["spec"].get("holderIdentity") if self._record else self.identity
         if holder != self.identity:
             self._renewed = None
             raise errors.LeaseLostError(f"{holder!r} holds the Lease")
+        return None
 
     async def _try_to_take(self) -> bool:
         started = self._clock()

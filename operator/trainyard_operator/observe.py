@@ -34,6 +34,7 @@ class Memory:
     progress_error: str | None = None
     log_tail: str = ""
     reported: float | None = None
+    answers: bool = False
     chosen: Chosen = field(default_factory=Chosen)
 
     def start_job(self, job_id: str | None) -> None:

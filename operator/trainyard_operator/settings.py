@@ -46,8 +46,9 @@ class Timing:
     """Seconds. The poll of a running job is at most `poll` until `poll_budget` jobs run, then longer in proportion.
 
     A head that has not answered within `slow_start`, and one that has fallen silent, are asked less often: a request
-    that nobody answers keeps a worker for `dashboard_timeout`. `poll_existing` is for looking at a RayCluster that a
-    run chooses, while no job of it runs there; a job on it that is no longer wanted is given up after `stop_wait`.
+    that nobody answers keeps a place of its namespace's share for `dashboard_timeout`. `poll_existing` is for looking
+    at a RayCluster that a run chooses, while no job of it runs there; a job on it that is no longer wanted is given up
+    after `stop_wait`.
     A watch that has been quiet is asked every `watch_check` whether it has missed something.
     """
 

@@ -17,9 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 
 from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
 from rich.console import Console
 from rich.progress import track
 
@@ -65,12 +67,21 @@ class Yard:
         name = f"life-{next(_numbers)}"
         core = client.CoreV1Api(self.api)
         core.create_namespace({"metadata": {"name": name}})
-        core.create_namespaced_service_account(name, {"metadata": {"name": "default"}})
+        make_service_account(core, name)
         return World(self.api, name, Runs(self.api, name), self.ray)
 
     def lane(self) -> "Lane":
         """An operator of its own, for one life."""
         return Lane(self, FaultProxy(self.kubeconfig, self.ray.url), self.world())
+
+
+def make_service_account(core: client.CoreV1Api, namespace: str) -> None:
+    """What pods need, where no controller manager makes it."""
+    try:
+        core.create_namespaced_service_account(namespace, {"metadata": {"name": "default"}})
+    except ApiException as error:
+        if error.status != HTTPStatus.CONFLICT:
+            raise
 
 
 @dataclass

@@ -271,3 +271,19 @@ async def test_a_lease_that_was_taken_without_an_answer_is_not_waited_for(world)
     assert not await tries(lease)
     assert await tries(lease)
     assert lease.held
+
+
+async def test_a_renewal_that_took_long_and_succeeded_is_a_renewal(world) -> None:
+    lease = world.replica("a")
+    await tries(lease)
+    store = world.kube._store
+
+    def slow(body):
+        world.now += 11
+        return store(body)
+
+    world.kube._store = slow
+    await lease.renew()
+    world.kube._store = store
+    await lease.renew()
+    assert lease.held
