@@ -137,6 +137,8 @@ class Reason(StrEnum):
     INSUFFICIENT_RESOURCES = "InsufficientResources"
     """The cluster as specified could never hold the run."""
     RETRYING = "Retrying"
+    JOB_NOT_FOUND = "JobNotFound"
+    """The dashboard answers and does not know the job; a second such answer counts as a lost head."""
     DASHBOARD_UNREACHABLE = "DashboardUnreachable"
     DRIVER_RUNNING = "DriverRunning"
     DRIVER_NOT_RUNNING = "DriverNotRunning"

@@ -1,13 +1,14 @@
 """How the job does: running, ended well, failed with what reason, or lost with its head."""
 
 from dataclasses import replace
+from datetime import datetime
 
-from trainyard_operator import steps
+from trainyard_operator import clock, steps
 from trainyard_operator.model import Failure, FailureKind, Job, JobState, Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.policies.keeping_results import keep_results
 from trainyard_operator.readings.pods import OOM_KILLED, SHELL_NOT_FOUND
-from trainyard_operator.status import with_attempt_ended
+from trainyard_operator.status import Status, requeued, with_attempt_ended, with_clock_stopped
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 USER_ERROR = 2
@@ -20,7 +21,8 @@ def completion(observed: Observed, plan: Plan, context: Context) -> Plan:
     status = plan.status
     if status.terminal or status.attempt_over or plan.failure or status.job_id is None or observed.cluster is None:
         return plan
-    if observed.head is None:
+    succeeded = observed.job is not None and observed.job.state == JobState.SUCCEEDED
+    if observed.head is None and not succeeded:
         return _head_gone(observed, plan, context)
     if observed.job is not None:
         plan = _judge(observed, plan, context, observed.job)
@@ -42,7 +44,7 @@ def _judge(observed: Observed, plan: Plan, context: Context, job: Job) -> Plan:
             failure = Failure(FailureKind.FINAL, Reason.JOB_STOPPED, message, job.exit_code, observed.log_tail)
             return steps.fail(plan, failure)
         case JobState.ABSENT:
-            return _lost(observed, plan, context, "the head no longer knows the job: it has started again")
+            return _absent(observed, plan, context)
         case JobState.UNREACHABLE:
             return _unreachable(observed, plan, context, job)
 
@@ -52,9 +54,10 @@ def _poll_interval(observed: Observed, plan: Plan, context: Context) -> float:
     its last word is about to exit; a silent dashboard is asked less often."""
     timing, status = context.settings.timing, plan.status
     running = status.condition(ConditionType.RUNNING)
-    if running is not None and running.status == "Unknown":
+    if running is not None and running.reason == Reason.DASHBOARD_UNREACHABLE:
         return timing.poll_silent
     ending = observed.progress is not None and observed.progress.final
+    ending |= running is not None and running.reason == Reason.JOB_NOT_FOUND
     starting = observed.run.status.phase != Phase.RUNNING
     if ending or starting or status.submit_time is None:
         return timing.poll_starting
@@ -75,7 +78,7 @@ def _succeeded(observed: Observed, plan: Plan, context: Context) -> Plan:
     status = with_attempt_ended(plan.status, context.now, Reason.SUCCEEDED, exit_code=0)
     status = replace(status, phase=Phase.SUCCEEDED, completion_time=context.now, failure=None)
     plan = replace(plan, status=status)
-    return keep_results(observed, plan)
+    return keep_results(observed, plan, context)
 
 
 def failure_of(job: Job, observed: Observed) -> Failure:
@@ -115,19 +118,37 @@ def _lacks_trainyard(observed: Observed, code: int, tail: str) -> Failure:
     return Failure(FailureKind.USER, Reason.IMAGE_LACKS_TRAINYARD, message, code, tail, field)
 
 
+def _absent(observed: Observed, plan: Plan, context: Context) -> Plan:
+    """Said once before it counts: a single 404 may come from somebody in between."""
+    before = observed.run.status.condition(ConditionType.RUNNING)
+    kind, reason = ConditionType.RUNNING, Reason.JOB_NOT_FOUND
+    if observed.silence > 0 and before is not None and before.reason == reason:
+        return _lost(observed, plan, context, "the head no longer knows the job: it has started again")
+    message = "the dashboard does not know the job; it is asked once more"
+    return steps.condition(plan, observed, context.now, kind, "Unknown", reason, message)
+
+
 def _unreachable(observed: Observed, plan: Plan, context: Context, job: Job) -> Plan:
-    """The condition's own transition time is the clock: it outlives this process."""
-    limit = context.settings.timing.dashboard_lost
+    kind, reason = ConditionType.RUNNING, Reason.DASHBOARD_UNREACHABLE
     message = f"the dashboard of the head does not answer: {job.message}"
-    plan = steps.condition(
-        plan, observed, context.now, ConditionType.RUNNING, "Unknown", Reason.DASHBOARD_UNREACHABLE, message
-    )
-    condition = plan.status.condition(ConditionType.RUNNING)
-    assert condition is not None
-    silent = (context.now - condition.last_transition_time).total_seconds()
-    if silent < limit:
+    plan = steps.condition(plan, observed, context.now, kind, "Unknown", reason, message)
+    if not head_is_silent(observed, plan.status, context):
         return plan
-    return _lost(observed, plan, context, f"the dashboard has not answered for {silent:.0f} s")
+    limit = context.settings.timing.dashboard_lost
+    return _lost(observed, plan, context, f"the dashboard has not answered for more than {limit:.0f} s")
+
+
+def head_is_silent(observed: Observed, status: Status, context: Context) -> bool:
+    """Whether the dashboard has been silent for so long that its head counts as lost.
+
+    The condition's transition time is the clock, because it outlives this process. It may be of before a restart, and
+    the head well again since: so this process has to have met the silence for a while, too.
+    """
+    timing, running = context.settings.timing, status.condition(ConditionType.RUNNING)
+    if running is None or running.status != "Unknown":
+        return False
+    recorded = (context.now - running.last_transition_time).total_seconds()
+    return recorded >= timing.dashboard_lost and observed.silence >= min(timing.own_silence, timing.dashboard_lost)
 
 
 def _head_gone(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -147,8 +168,16 @@ def _lost(observed: Observed, plan: Plan, context: Context, message: str, reason
     assert cluster is not None
     changed = cluster.suspension_changed
     if changed and status.submit_time and changed > status.submit_time:
-        status = replace(
-            status, submission=status.submission + 1, job_id=None, submit_time=None, phase=Phase.PROVISIONING
-        )
+        # The clocks start again, as they do for a suspension that was seen.
+        status = requeued(with_clock_stopped(status, _last_sign(status)))
+        status = replace(status, phase=Phase.PROVISIONING, attempt_start_time=context.now)
         return steps.look_again(replace(plan, status=status), 0)
     return steps.fail(plan, Failure(FailureKind.RUN, reason, message, log_tail=observed.log_tail))
+
+
+def _last_sign(status: Status) -> datetime:
+    """When the job was last known to run, by the record: nobody has seen when its suspension began."""
+    assert status.submit_time is not None
+    latest = (status.checkpoint or {}).get("latest", {}).get("time")
+    times = (status.submit_time, status.cluster_ready_time, status.progress_time, clock.from_text(latest))
+    return max(time for time in times if time is not None)

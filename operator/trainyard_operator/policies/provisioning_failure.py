@@ -60,10 +60,12 @@ def _crashed(head: Pod, log_tail: str) -> Failure:
 def seconds_left(observed: Observed, status: Status, now: datetime) -> float | None:
     """Until the cluster is late; None once it no longer can be.
 
-    That is when all pods were ready once and Ray took the job, or when the driver makes progress without the rest.
+    That is when all pods were ready once and Ray took the job, or when the driver makes progress without the rest. What
+    is on record counts as well as what is in memory: this process may be a minute old, and the run hours.
     """
     provisioned = status.cluster_ready_time is not None and status.job_id is not None
-    if provisioned or _makes_progress(observed) or status.attempt_start_time is None:
+    moves = status.progress_time is not None or (observed.progress is not None and observed.progress.moves)
+    if provisioned or moves or status.attempt_start_time is None:
         return None
     return observed.run.provisioning_deadline - (now - status.attempt_start_time).total_seconds()
 
@@ -76,13 +78,3 @@ def late(observed: Observed, status: Status) -> Failure:
     limit = observed.run.provisioning_deadline
     message = f"the cluster was not ready within spec.provisioningDeadlineSeconds ({limit:g} s): {why}"
     return Failure(FailureKind.FINAL, Reason.PROVISIONING_DEADLINE, message)
-
-
-def _makes_progress(observed: Observed) -> bool:
-    line = observed.progress
-    if line is None:
-        return False
-    trials = line.trials or {}
-    return any(line.progress.get(key) for key in ("iteration", "envSteps", "episodes", "percent")) or bool(
-        trials.get("succeeded") or trials.get("running")
-    )
