@@ -130,7 +130,10 @@ class PodEnd:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod of the run's current cluster. `end` is how its Ray container ended (last time), None when it never did."""
+    """A pod of the run's current cluster. `end` is how its Ray container ended (last time), None when it never did.
+
+    `steps` is how far it has come: one for being there, placed on a node, each container that has run, and ready.
+    """
 
     name: str
     head: bool
@@ -140,6 +143,12 @@ class Pod:
     address: str | None = None
     problem: PodProblem | None = None
     end: PodEnd | None = None
+    steps: int = 1
+
+    @property
+    def unexplained(self) -> bool:
+        """It does not come up, and its status does not say why."""
+        return self.phase == "Pending" and self.problem is None and not self.over
 
     @property
     def over(self) -> bool:

@@ -10,6 +10,7 @@ from trainyard_operator.clients.dashboard import Dashboards, Head
 from trainyard_operator.clients.kube import CLUSTERS, PODS, RUNS, KubeClient
 from trainyard_operator.existing import Chosen, ExistingClusters
 from trainyard_operator.model import Cluster, Job, JobState, Key, Observed, Pod, Run
+from trainyard_operator.pod_events import PodEvents, Unexplained
 from trainyard_operator.readings.objects import read_cluster, read_run
 from trainyard_operator.readings.pods import read_pod
 from trainyard_operator.readings.progress_line import ProgressLine, newer, parse
@@ -40,6 +41,7 @@ class Memory:
     reported: float | None = None
     silent_since: float | None = None
     chosen: Chosen = field(default_factory=Chosen)
+    unexplained: Unexplained | None = None
 
     def start_job(self, job_id: str | None) -> None:
         """Forget what was about an earlier job."""
@@ -71,6 +73,9 @@ class Observer:
         if await self._confirm(run, cluster, pods):
             cluster, strays, pods = self._cached(run)
         memory.start_job(run.status.job_id)
+        if not run.status.terminal and run.status.cluster_ready_time is None:
+            events = PodEvents(self.kube, self.monotonic)
+            pods, memory.unexplained = await events.explain(run.key.namespace, pods, memory.unexplained)
         due = memory.next_poll is None or memory.next_poll <= self.monotonic()
         observed = Observed(run, self.kuberay(), cluster, strays, pods, may_call=due, source=await self._source(run))
         head = observed.answering

@@ -7,6 +7,8 @@ from trainyard_operator import clock, steps
 from trainyard_operator.model import Failure, FailureKind, Job, JobState, Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.policies.keeping_results import keep_results
+from trainyard_operator.policies.out_of_memory import out_of_memory
+from trainyard_operator.readings.driver_log import exception
 from trainyard_operator.readings.pods import OOM_KILLED, SHELL_NOT_FOUND
 from trainyard_operator.status import Status, requeued, with_attempt_ended, with_clock_stopped
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
@@ -82,11 +84,10 @@ def _succeeded(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def failure_of(job: Job, observed: Observed) -> Failure:
-    """Why the driver failed: the pod's word first, then the driver's own, then its exit code."""
+    """Why the driver failed: the user's error, then memory, then the driver's own word, then its exit code."""
     code, tail = job.exit_code, observed.log_tail
     line = observed.progress
     said = line.failure if line and line.job_id == observed.run.status.job_id else None
-    oom = next((p for p in observed.pods if p.end and p.end.reason == OOM_KILLED), None)
     if said and (said["kind"] == "User" or code == USER_ERROR):
         return Failure(FailureKind.USER, said["reason"], said["message"], code, tail, said.get("field"))
     if code == USER_ERROR:
@@ -94,19 +95,27 @@ def failure_of(job: Job, observed: Observed) -> Failure:
         return Failure(FailureKind.USER, Reason.INVALID_SPEC, message, code, tail)
     if code == SHELL_NOT_FOUND and said is None and "trainyard" in job.message + tail:
         return _lacks_trainyard(observed, code, tail)
-    if oom:
-        message = f"pod {oom.name} was killed because it used more than its memory limit; raise spec.cluster memory"
-        return Failure(FailureKind.RUN, Reason.OOM_KILLED, message, code, tail)
+    if memory := out_of_memory(observed, job, told=f"{said['reason']}: {said['message']}" if said else None):
+        return memory
     if said:
         return Failure(FailureKind.RUN, said["reason"], said["message"], code, tail)
+    return _unsaid(job, observed)
+
+
+def _unsaid(job: Job, observed: Observed) -> Failure:
+    """The driver has left no word: what its log ends with comes first."""
+    code, tail = job.exit_code, observed.log_tail
     if code in SIGKILL_CODES:
         own = observed.run.selector is None
         remedy = "raise spec.cluster.head.memory" if own else "give the head of that RayCluster more"
         message = f"the driver was killed (SIGKILL), most often for lack of memory; {remedy}"
         return Failure(FailureKind.RUN, Reason.DRIVER_KILLED, message, code, tail)
+    raised = exception(job.message) or exception(tail)
+    first = f"{raised}; " if raised else ""
     if code is None:
-        return Failure(FailureKind.RUN, Reason.DRIVER_LOST, f"Ray ended the job: {job.message}", None, tail)
-    return Failure(FailureKind.RUN, Reason.DRIVER_FAILED, f"the driver exited with code {code}", code, tail)
+        words = "Ray ended the job" if raised else f"Ray ended the job: {job.message}"
+        return Failure(FailureKind.RUN, Reason.DRIVER_LOST, first + words, None, tail)
+    return Failure(FailureKind.RUN, Reason.DRIVER_FAILED, f"{first}the driver exited with code {code}", code, tail)
 
 
 def _lacks_trainyard(observed: Observed, code: int, tail: str) -> Failure:
@@ -155,14 +164,13 @@ def _head_gone(observed: Observed, plan: Plan, context: Context) -> Plan:
     ended = observed.ended_head
     if ended is None:
         return _lost(observed, plan, context, "the head pod is gone")
-    if ended.end and ended.end.reason == OOM_KILLED:
-        message = f"the head pod {ended.name} used more than its memory limit; raise spec.cluster.head.memory"
-        return _lost(observed, plan, context, message, Reason.OOM_KILLED)
+    if ended.end and ended.end.reason == OOM_KILLED and (memory := out_of_memory(observed)):
+        return _lost(observed, plan, context, memory.message, memory)
     why = f" ({ended.end.reason}, exit code {ended.end.exit_code})" if ended.end else ""
     return _lost(observed, plan, context, f"the head pod {ended.name} has ended{why}")
 
 
-def _lost(observed: Observed, plan: Plan, context: Context, message: str, reason: Reason = Reason.HEAD_LOST) -> Plan:
+def _lost(observed: Observed, plan: Plan, context: Context, message: str, failure: Failure | None = None) -> Plan:
     """A lost head is a failure, unless its cluster was suspended since the submission: that is a preemption."""
     status, cluster = plan.status, observed.cluster
     assert cluster is not None
@@ -172,7 +180,8 @@ def _lost(observed: Observed, plan: Plan, context: Context, message: str, reason
         status = requeued(with_clock_stopped(status, _last_sign(status)))
         status = replace(status, phase=Phase.PROVISIONING, attempt_start_time=context.now)
         return steps.look_again(replace(plan, status=status), 0)
-    return steps.fail(plan, Failure(FailureKind.RUN, reason, message, log_tail=observed.log_tail))
+    lost = Failure(FailureKind.RUN, Reason.HEAD_LOST, message, log_tail=observed.log_tail)
+    return steps.fail(plan, failure or lost)
 
 
 def _last_sign(status: Status) -> datetime:

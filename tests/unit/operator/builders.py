@@ -97,11 +97,13 @@ def cluster(**changes: Any) -> Cluster:
 
 
 def head(**changes: Any) -> Pod:
-    return replace(Pod(f"{NAME}-head", True, "Running", True, False, "10.0.0.1"), **changes)
+    return replace(Pod(f"{NAME}-head", True, "Running", True, False, "10.0.0.1", steps=4), **changes)
 
 
 def worker(number: int = 0, **changes: Any) -> Pod:
-    return replace(Pod(f"{NAME}-worker-{number}", False, "Running", True, False), **changes)
+    return replace(
+        Pod(f"{NAME}-worker-{number}", False, "Running", True, False, f"10.0.1.{number}", steps=4), **changes
+    )
 
 
 def stuck(reason: str, message: str = "", **changes: Any) -> Pod:

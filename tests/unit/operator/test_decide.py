@@ -71,7 +71,8 @@ class TestOrder:
         assert plan.status.progress["iteration"] == 10
 
     def test_a_deadline_names_what_the_pods_say_in_the_same_pass(self) -> None:
-        one = alive(provisioning(), pods=(stuck("ErrImagePull", "x"),), spec={"provisioningDeadlineSeconds": 1})
+        status = provisioning(provisioning_steps=4)
+        one = alive(status, pods=(stuck("ErrImagePull", "x"),), spec={"provisioningDeadlineSeconds": 1})
         plan = decided(one)
         assert plan.status.phase == Phase.FAILED
         assert "ErrImagePull" in plan.status.failure.message

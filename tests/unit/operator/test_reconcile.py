@@ -63,7 +63,9 @@ class FakeKube:
             raise errors.GoneError(404, "gone")
         return self.objects[resource.plural, name]
 
-    async def list(self, resource: Any, namespace: str, selector: str) -> tuple[list[Form], str]:
+    async def list(
+        self, resource: Any, namespace: str, selector: str | None = None, fields: str | None = None
+    ) -> tuple[list[Form], str]:
         self._fault("list", resource)
         return [o for (plural, _), o in self.objects.items() if plural == resource.plural], str(self.version)
 

@@ -126,6 +126,25 @@ class TestFailure:
         failure = decided(one).failure
         assert (failure.log_tail, failure.field) == ("Traceback ...", "spec.algorithm.config.lr")
 
+    @pytest.mark.parametrize("code", [1, None])
+    @pytest.mark.parametrize("where", ["log", "message"])
+    def test_without_a_word_of_the_driver_begins_with_its_exception(self, code, where) -> None:
+        """What a program ends with, not Ray's introduction to a traceback."""
+        end = 'Traceback (most recent call last):\n  File "train.py", line 7, in <module>\nKeyError: 1\n'
+        said = job(
+            JobState.FAILED, code, "Job entrypoint command failed, last logs:\n" + end if where == "message" else ""
+        )
+        failure = decided(alive(running(), job=said, log_tail=end if where == "log" else "")).failure
+        assert failure.message.startswith("KeyError: 1 (train.py:7); ")
+        assert failure.reason == (Reason.DRIVER_LOST if code is None else Reason.DRIVER_FAILED)
+
+    def test_keeps_the_first_words_of_a_long_message(self) -> None:
+        said = {**RAISED, "message": "ValueError: first. " + "x" * 5000}
+        one = alive(running(failures=9), job=job(JobState.FAILED, 1), progress=line(failure=said, final=True))
+        status = decide(one, NOW, CONTEXT.settings).status
+        assert status.failure.message.startswith("ValueError: first. ")
+        assert status.condition(ConditionType.FAILED).message.startswith("ValueError: first. ")
+
     def test_of_an_image_without_the_training_library_says_so(self) -> None:
         one = alive(running(), job=job(JobState.FAILED, 127), log_tail="/bin/sh: 1: trainyard: not found")
         failure = decided(one).failure

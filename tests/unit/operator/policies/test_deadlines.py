@@ -9,6 +9,7 @@ from tests.unit.operator.builders import (
     alive,
     at,
     failed_attempt,
+    head,
     job,
     line,
     observed,
@@ -16,6 +17,7 @@ from tests.unit.operator.builders import (
     provisioning,
     running,
     stuck,
+    worker,
 )
 from trainyard_operator.model import FailureKind, JobState
 from trainyard_operator.policies.deadlines import deadlines
@@ -59,8 +61,8 @@ class TestActiveDeadline:
 
 class TestProvisioningDeadline:
     def test_names_the_pods_own_reason(self) -> None:
-        one = alive(provisioning(), pods=(stuck("Unschedulable", "0/1 nodes: Insufficient memory"),))
-        one_with_limit = alive(provisioning(), pods=one.pods, spec={"provisioningDeadlineSeconds": 10})
+        pods = (stuck("Unschedulable", "0/1 nodes: Insufficient memory"),)
+        one_with_limit = alive(provisioning(provisioning_steps=4), pods=pods, spec={"provisioningDeadlineSeconds": 10})
         seen = provisioning_policy(one_with_limit, plan(one_with_limit), CONTEXT)
         failure = deadlines(one_with_limit, seen, CONTEXT).failure
         assert (failure.kind, failure.reason) == (FailureKind.FINAL, Reason.PROVISIONING_DEADLINE)
@@ -94,6 +96,33 @@ class TestProvisioningDeadline:
         status, reading = status_and_reading
         one = alive(status, progress=reading, spec={"provisioningDeadlineSeconds": 10})
         assert decided(one, at(10_000)).failure is None
+
+    def test_starts_again_when_the_pods_come_further(self) -> None:
+        """A GPU node that is scaled up, then pulls 7 GB: each within the limit, both together not."""
+        limit = {"provisioningDeadlineSeconds": 600}
+        status, clock = provisioning(attempt_start_time=NOW), 0.0
+        for waited, steps in ((5, 1), (550, 2), (550, 3), (550, 4)):
+            clock += waited
+            one = alive(status, pods=(head(phase="Pending", ready=False, steps=steps),), spec=limit)
+            status = provisioning_policy(one, plan(one), at(clock)).status
+            assert decided(alive(status, spec=limit), at(clock)).failure is None
+            assert status.provisioning_steps == steps
+        assert decided(alive(status, spec=limit), at(clock + 599)).failure is None
+        assert decided(alive(status, spec=limit), at(clock + 600)).failure
+
+    def test_does_not_start_again_for_pods_that_come_and_go(self) -> None:
+        status = provisioning(provisioning_steps=3, provisioning_step_time=ago(9))
+        for steps in (1, 2, 3):
+            one = alive(status, pods=(head(phase="Pending", ready=False, steps=steps),))
+            assert provisioning_policy(one, plan(one), CONTEXT).status.provisioning_step_time == ago(9)
+
+    def test_of_a_wide_cluster_is_not_written_for_every_pod(self) -> None:
+        """The steps between two records are not lost: the look that is asked for records them."""
+        status = provisioning(provisioning_steps=3, provisioning_step_time=ago(9))
+        one = alive(status, pods=(head(phase="Pending", ready=False), *(worker(n, ready=False) for n in range(9))))
+        made = provisioning_policy(one, plan(one), CONTEXT)
+        assert (made.status.provisioning_steps, made.requeue_after) == (3, 10)
+        assert provisioning_policy(one, plan(one), at(21)).status.provisioning_steps == 40
 
     def test_of_an_ended_attempt_does_not_count(self) -> None:
         one = observed(provisioning(attempts=(failed_attempt(),)), spec={"provisioningDeadlineSeconds": 1})
