@@ -32,6 +32,7 @@ from trainyard_operator.model import (
 from trainyard_operator.observe import Memory, Observer
 from trainyard_operator.orphans import delete_orphans
 from trainyard_operator.outcomes import Meaning, Request, meaning
+from trainyard_operator.policies import keeping_results
 from trainyard_operator.readings.objects import read_run
 from trainyard_operator.settings import Settings
 from trainyard_operator.settle import settle
@@ -114,6 +115,8 @@ class Reconciler:
         self._set_timer(plan, memory, called=_called(observed, effects))
         run = replace(run, resource_version=_version(run, outcomes))
         wait = await self._write(run, form, plan.status, memory, now)
+        if observed.run.status.terminal and not keeping_results.are_pending(observed, plan.status):
+            memory.end()
         return soonest(wait, soonest(plan.requeue_after, self._until_poll(memory)))
 
     async def _act(self, run: Run, observed: Observed, plan: Plan, memory: Memory) -> list[Outcome]:

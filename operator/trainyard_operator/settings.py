@@ -48,8 +48,9 @@ class Timing:
     A head that has not answered within `slow_start`, and one that has fallen silent, are asked less often: a request
     that nobody answers keeps a place of its namespace's share for `dashboard_timeout`. `poll_existing` is for looking
     at a RayCluster that a run chooses, while no job of it runs there; a job on it that is no longer wanted is given up
-    after `stop_wait`.
-    A watch that has been quiet is asked every `watch_check` whether it has missed something.
+    after `stop_wait`. A head is lost after `dashboard_lost` of silence, of which this process has met the last
+    `own_silence` itself. A job that is to be suspended and does not say how it is, is asked for `last_word`. A watch
+    that has been quiet is asked every `watch_check` whether it has missed something.
     """
 
     poll: float = 1.0
@@ -64,8 +65,10 @@ class Timing:
     progress_writes: float = 10.0
     log_reads: float = 5.0
     dashboard_lost: float = 300.0
+    own_silence: float = 30.0
     dashboard_timeout: float = 5.0
-    results_wait: float = 10.0
+    last_word: float = 10.0
+    results_wait: float = 30.0
     retry_base: float = 5.0
     retry_max: float = 300.0
     relist: float = 180.0

@@ -110,14 +110,19 @@ class KubeClient:
     # -- reads
 
     async def list(
-        self, resource: Resource, namespace: str | None = None, selector: str | None = None
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        selector: str | None = None,
+        fields: str | None = None,
     ) -> tuple[list[Form], str]:
-        """All objects, in chunks, and the resourceVersion of the list."""
+        """All objects, in chunks, and the resourceVersion of the list; `selector` is of labels, `fields` of fields."""
         items: list[Form] = []
         token = ""
         while True:
             query = [("limit", CHUNK)]
             query += [("labelSelector", selector)] if selector else []
+            query += [("fieldSelector", fields)] if fields else []
             query += [("continue", token)] if token else []
             page = await self._json("GET", resource, resource.path(namespace), query=query)
             items += page["items"]

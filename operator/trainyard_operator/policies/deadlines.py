@@ -1,9 +1,15 @@
-"""activeDeadlineSeconds and provisioningDeadlineSeconds. Their clocks follow from the status alone."""
+"""activeDeadlineSeconds and provisioningDeadlineSeconds. Their clocks follow from the status alone.
+
+A deadline ends a run for good, so it is judged by a fresh reading: the job may have succeeded meanwhile, or its driver
+made progress.
+"""
 
 from trainyard_operator import steps
 from trainyard_operator.model import Failure, FailureKind, Observed, Plan
 from trainyard_operator.policies import Context
+from trainyard_operator.policies.completion import head_is_silent
 from trainyard_operator.policies.provisioning_failure import late, seconds_left
+from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import Reason
 
 
@@ -23,6 +29,10 @@ def _active(observed: Observed, plan: Plan, context: Context) -> Plan:
     left = limit - plan.status.active_for(context.now)
     if left > 0:
         return steps.look_again(plan, left)
+    if observed.unread:
+        return steps.poll_again(plan, 0)
+    if _silent(observed, plan.status, context):
+        return plan
     message = f"spec.activeDeadlineSeconds ({limit:g} s over all attempts) passed; raise it, or stop training earlier"
     return steps.fail(plan, Failure(FailureKind.FINAL, Reason.ACTIVE_DEADLINE, message, log_tail=observed.log_tail))
 
@@ -31,4 +41,16 @@ def _provisioning(observed: Observed, plan: Plan, context: Context) -> Plan:
     left = seconds_left(observed, plan.status, context.now)
     if left is None:
         return plan
-    return steps.look_again(plan, left) if left > 0 else steps.fail(plan, late(observed, plan.status))
+    if left > 0:
+        return steps.look_again(plan, left)
+    if observed.unread:
+        return steps.poll_again(plan, 0)
+    unknown = observed.job is not None and not observed.progress_read
+    if unknown or _silent(observed, plan.status, context):
+        return plan
+    return steps.fail(plan, late(observed, plan.status))
+
+
+def _silent(observed: Observed, status: Status, context: Context) -> bool:
+    """Whether nobody says how the job is, for less time than a head may be silent before it counts as lost."""
+    return observed.job is not None and observed.job.unknown and not head_is_silent(observed, status, context)

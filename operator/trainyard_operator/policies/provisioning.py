@@ -8,11 +8,20 @@ from trainyard_operator.building.seed import seed_of
 from trainyard_operator.building.sizing import Size, size
 from trainyard_operator.model import Cluster, CreateCluster, Observed, Plan, Refused
 from trainyard_operator.policies import Context
-from trainyard_operator.policies.provisioning_failure import cluster_lost, head_ended, hopeless_pod, refused_for_good
+from trainyard_operator.policies.provisioning_failure import (
+    cluster_lost,
+    head_ended,
+    hopeless_pod,
+    refused_for_good,
+    with_steps,
+)
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 REFUSED_AGAIN = 5.0
 """Seconds until a RayCluster that the API server refused is tried again."""
+
+EXPLAIN_AGAIN = 10.0
+"""Seconds until a pod that waits without a reason is looked at again: nothing wakes the operator for it."""
 
 
 def provisioning(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -100,8 +109,11 @@ def resources_of(cluster_size: Size) -> dict[str, object]:
 def _watch_pods(observed: Observed, plan: Plan, context: Context) -> Plan:
     ready, reason, message = _readiness(observed)
     plan = steps.condition(plan, observed, context.now, ConditionType.CLUSTER_READY, ready, reason, message)
+    plan = with_steps(observed, plan, context.now)
     if ready and plan.status.cluster_ready_time is None:
         plan = replace(plan, status=replace(plan.status, cluster_ready_time=context.now))
+    if any(pod.unexplained for pod in observed.pods):
+        plan = steps.look_again(plan, EXPLAIN_AGAIN)
     failure = hopeless_pod(observed) or head_ended(observed, plan.status)
     return steps.fail(plan, failure) if failure else plan
 

@@ -5,13 +5,18 @@ pass, `deadlines` the last. What is not here is waited for: a pod's trouble is s
 the deadline.
 """
 
+from dataclasses import replace
 from datetime import datetime
 
-from trainyard_operator.model import Failure, FailureKind, Observed, Pod
-from trainyard_operator.readings.pods import OOM_KILLED, SHELL_NOT_FOUND
+from trainyard_operator import steps
+from trainyard_operator.model import Failure, FailureKind, Observed, Plan, Pod
+from trainyard_operator.policies.out_of_memory import out_of_memory
+from trainyard_operator.readings.pods import SHELL_NOT_FOUND
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType, Reason
 
+STEP_PACE = 30.0
+"""Seconds between two records of how far the pods have come."""
 HOPELESS = frozenset({"InvalidImageName"})
 """Pods' own reasons that no waiting can cure: the image's name itself is wrong."""
 
@@ -46,26 +51,47 @@ def head_ended(observed: Observed, status: Status) -> Failure | None:
     if head.deleting and head.end is None:
         message = f"the head pod {head.name} was deleted before it could take a job"
         return Failure(FailureKind.RUN, Reason.HEAD_LOST, message)
-    return _crashed(head, observed.log_tail)
+    return _crashed(observed, head)
 
 
-def _crashed(head: Pod, log_tail: str) -> Failure:
+def _crashed(observed: Observed, head: Pod) -> Failure:
+    if memory := out_of_memory(observed):
+        return memory
     end = head.end
-    reason = Reason.OOM_KILLED if end and end.reason == OOM_KILLED else Reason.HEAD_FAILED
     message = f"the head pod {head.name} ended before it could take a job"
     message += f": {end.reason}, exit code {end.exit_code}. {end.message}" if end else ""
-    return Failure(FailureKind.RUN, reason, message.strip(), log_tail=log_tail)
+    return Failure(FailureKind.RUN, Reason.HEAD_FAILED, message.strip(), log_tail=observed.log_tail)
 
 
 def seconds_left(observed: Observed, status: Status, now: datetime) -> float | None:
     """Until the cluster is late; None once it no longer can be.
 
-    That is when all pods were ready once and Ray took the job, or when the driver makes progress without the rest.
+    The clock starts again with every step that its pods come further: a new node and a large image have the whole time
+    each. It stops when all pods were ready once and Ray took the job, or when the driver makes progress without the
+    rest. What is on record counts as well as what is in memory: this process may be a minute old, and the run hours.
     """
     provisioned = status.cluster_ready_time is not None and status.job_id is not None
-    if provisioned or _makes_progress(observed) or status.attempt_start_time is None:
+    moves = status.progress_time is not None or (observed.progress is not None and observed.progress.moves)
+    if provisioned or moves or status.attempt_start_time is None:
         return None
-    return observed.run.provisioning_deadline - (now - status.attempt_start_time).total_seconds()
+    since = max(status.attempt_start_time, status.provisioning_step_time or status.attempt_start_time)
+    return observed.run.provisioning_deadline - (now - since).total_seconds()
+
+
+def with_steps(observed: Observed, plan: Plan, now: datetime) -> Plan:
+    """The plan with how far the pods have come on record: the most steps that were ever seen.
+
+    Pods that come and go again do not count twice. A wide cluster makes many steps in a moment, so they are recorded
+    with some time in between.
+    """
+    status, done = plan.status, sum(pod.steps for pod in observed.pods if not pod.over)
+    if status.cluster_ready_time is not None or done <= (status.provisioning_steps or 0):
+        return plan
+    since, pace = status.provisioning_step_time, min(STEP_PACE, observed.run.provisioning_deadline / 10)
+    wait = 0 if since is None else pace - (now - since).total_seconds()
+    if wait > 0:
+        return steps.look_again(plan, wait)
+    return replace(plan, status=replace(status, provisioning_steps=done, provisioning_step_time=now))
 
 
 def late(observed: Observed, status: Status) -> Failure:
@@ -74,15 +100,7 @@ def late(observed: Observed, status: Status) -> Failure:
     condition = status.condition(ConditionType.RUNNING if ready else ConditionType.CLUSTER_READY)
     why = f"{condition.reason}: {condition.message}" if condition else "no pod was seen"
     limit = observed.run.provisioning_deadline
-    message = f"the cluster was not ready within spec.provisioningDeadlineSeconds ({limit:g} s): {why}"
-    return Failure(FailureKind.FINAL, Reason.PROVISIONING_DEADLINE, message)
-
-
-def _makes_progress(observed: Observed) -> bool:
-    line = observed.progress
-    if line is None:
-        return False
-    trials = line.trials or {}
-    return any(line.progress.get(key) for key in ("iteration", "envSteps", "episodes", "percent")) or bool(
-        trials.get("succeeded") or trials.get("running")
+    message = (
+        f"the cluster was not ready, and came no further, within spec.provisioningDeadlineSeconds ({limit:g} s): {why}"
     )
+    return Failure(FailureKind.FINAL, Reason.PROVISIONING_DEADLINE, message)

@@ -28,6 +28,7 @@ def reporting(observed: Observed, plan: Plan, context: Context) -> Plan:
     status = replace(
         plan.status,
         progress=progress_form(line, context.now),
+        progress_time=plan.status.progress_time or (context.now if line.moves else None),
         trials=_trials(line.trials),
         best=_best(line.best),
         checkpoint=_checkpoints(observed, plan, context, line),

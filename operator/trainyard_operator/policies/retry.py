@@ -8,7 +8,14 @@ from trainyard_operator.model import Failure, FailureKind, Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.policies.keeping_results import keep_results
 from trainyard_operator.settings import Timing
-from trainyard_operator.status import MAX_MESSAGE, FailureStatus, Status, tail, with_attempt_ended
+from trainyard_operator.status import (
+    MAX_MESSAGE,
+    FailureStatus,
+    Status,
+    tail,
+    with_attempt_ended,
+    without_cluster_clocks,
+)
 from trainyard_operator.vocabulary import Phase
 
 
@@ -43,7 +50,7 @@ def _charge(observed: Observed, plan: Plan, context: Context, failure: Failure) 
         status = replace(status, phase=Phase.PENDING, next_attempt_time=now + timedelta(seconds=wait))
         return steps.look_again(replace(plan, status=status), 0)
     plan = replace(plan, status=replace(status, phase=Phase.FAILED, completion_time=now))
-    return keep_results(observed, plan)
+    return keep_results(observed, plan, context)
 
 
 def _next_attempt(plan: Plan, context: Context) -> Plan:
@@ -58,14 +65,13 @@ def _next_attempt(plan: Plan, context: Context) -> Plan:
 def raised(status: Status) -> Status:
     """The status at the start of the next attempt."""
     return replace(
-        status,
+        without_cluster_clocks(status),
         phase=Phase.PENDING,
         attempt=status.attempt + 1,
         submission=status.submission + 1,
         cluster_name=None,
         job_id=None,
         submit_time=None,
-        cluster_ready_time=None,
         attempt_start_time=None,
         next_attempt_time=None,
     )

@@ -27,7 +27,14 @@ def read_pod(form: Form) -> Pod:
         address=status.get("podIP"),
         problem=_problem(form),
         end=_end(form),
+        steps=_steps(form),
     )
+
+
+def _steps(form: Form) -> int:
+    placed, ready = (_condition(form, kind).get("status") == "True" for kind in ("PodScheduled", "Ready"))
+    run = sum(1 for c in _containers(form) if "running" in c.get("state", {}) or _terminated(c))
+    return 1 + placed + run + ready
 
 
 def _problem(form: Form) -> PodProblem | None:

@@ -35,6 +35,13 @@ class ProgressLine:
     summary: Mapping[str, Any] | None
     raw: str
 
+    @property
+    def moves(self) -> bool:
+        """Whether the driver has got anywhere, so that what it needs to train is there."""
+        trials = self.trials or {}
+        counts = [self.progress.get(key) for key in ("iteration", "envSteps", "episodes", "percent")]
+        return any([*counts, trials.get("succeeded"), trials.get("running")])
+
 
 def last_line(tail: bytes) -> bytes | None:
     """The last newline-terminated, non-empty line of a file's tail; None when there is none yet.

@@ -65,6 +65,12 @@ async def test_a_list_is_read_in_chunks_with_its_selector(api, kube) -> None:
     assert api.requests[1].query["continue"] == "more"
 
 
+async def test_a_list_may_be_of_some_fields(api, kube) -> None:
+    api.answers = [(200, {"items": [], "metadata": {"resourceVersion": "7"}})]
+    await kube.list(PODS, "team", fields="status.phase=Pending")
+    assert api.last.query["fieldSelector"] == "status.phase=Pending"
+
+
 async def test_requests_carry_the_token(api, kube) -> None:
     await kube.get(RUNS, "team", "run")
     assert api.last.path == "/apis/trainyard.dev/v1alpha1/namespaces/team/trainingruns/run"

@@ -35,6 +35,7 @@ class FakeKube:
     conflicts: int = 0
     writes: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
+    log: str = ""
     faults: dict[str, list[Exception]] = field(default_factory=dict)
 
     def fail(self, call: str, *faults: Exception) -> None:
@@ -62,7 +63,9 @@ class FakeKube:
             raise errors.GoneError(404, "gone")
         return self.objects[resource.plural, name]
 
-    async def list(self, resource: Any, namespace: str, selector: str) -> tuple[list[Form], str]:
+    async def list(
+        self, resource: Any, namespace: str, selector: str | None = None, fields: str | None = None
+    ) -> tuple[list[Form], str]:
         self._fault("list", resource)
         return [o for (plural, _), o in self.objects.items() if plural == resource.plural], str(self.version)
 
@@ -81,10 +84,15 @@ class FakeKube:
         self.fence()
         self._fault("patch", resource)
         run = self.objects[resource.plural, name]
+        if "metadata" not in body:
+            return self.put(resource.plural, {**run, **body})
         if body["metadata"]["resourceVersion"] != run["metadata"]["resourceVersion"]:
             raise errors.ConflictError(409, "changed")
         self.writes.append("finalizers " + ",".join(body["metadata"]["finalizers"]))
         return self.put(resource.plural, {**run, "metadata": {**run["metadata"], **body["metadata"]}})
+
+    async def pod_log(self, namespace: str, pod: str, container: str, lines: int) -> str:
+        return self.log
 
     async def patch_status(self, resource: Any, namespace: str, name: str, body: Form) -> Form:
         self.fence()
@@ -126,9 +134,19 @@ class FakeDashboards:
     submitted: list[str] = field(default_factory=list)
     stopped: list[tuple[str, str | None]] = field(default_factory=list)
     heads: list[Head] = field(default_factory=list)
+    readings_to_fail: int = 0
+    tails_to_fail: int = 0
+    absent: int = 0
+    log: str = "log"
 
     async def job(self, head: Head, job_id: str) -> JobReading:
         self.readings += 1
+        if self.readings_to_fail:
+            self.readings_to_fail -= 1
+            return JobReading(Job(JobState.UNREACHABLE, "TimeoutError"))
+        if self.absent:
+            self.absent -= 1
+            return JobReading(Job(JobState.ABSENT))
         return JobReading(Job(self.state), NODE)
 
     async def stop(self, head: Head, job_id: str) -> None:
@@ -142,10 +160,13 @@ class FakeDashboards:
 
     async def tail(self, head: Head, node: str, file: str, lines: int) -> bytes | None:
         assert lines == 2
+        if self.tails_to_fail:
+            self.tails_to_fail -= 1
+            raise errors.UnavailableError(0, "TimeoutError")
         return self.tail_bytes
 
     async def job_log(self, head: Head, node: str, job_id: str, lines: int) -> str:
-        return "log"
+        return self.log
 
 
 class World:
@@ -155,6 +176,16 @@ class World:
         self.cache = Cache()
         self.dashboards = FakeDashboards()
         self.now = 0.0
+        self.restart()
+        metadata = {"namespace": KEY.namespace, "name": KEY.name, "uid": UID, "generation": 1}
+        self.cache.apply(Kind.RUN, self.kube.put("trainingruns", {"metadata": metadata, "spec": spec, "status": {}}))
+
+    async def step(self, seconds: float = 0) -> float | None:
+        self.now += seconds
+        return await self.reconciler.reconcile(KEY)
+
+    def restart(self) -> None:
+        """A new process: what it remembers is gone, what it watches is there."""
         observer = Observer(self.cache, self.kube, self.dashboards, SETTINGS, lambda: self.now)
         actor = Actor(self.kube, self.dashboards, self.cache)
         self.reconciler = Reconciler(
@@ -166,21 +197,24 @@ class World:
             wall=lambda: datetime.fromtimestamp(NOW.timestamp() + self.now, UTC),
             monotonic=lambda: self.now,
         )
-        metadata = {"namespace": KEY.namespace, "name": KEY.name, "uid": UID, "generation": 1}
-        self.cache.apply(Kind.RUN, self.kube.put("trainingruns", {"metadata": metadata, "spec": spec, "status": {}}))
 
-    async def step(self, seconds: float = 0) -> float | None:
-        self.now += seconds
-        return await self.reconciler.reconcile(KEY)
+    async def pass_over(self, seconds: float) -> None:
+        """A pass as a worker makes it: an error of the API server is a later pass."""
+        with suppress(errors.ApiError):
+            await self.step(seconds)
 
-    async def run_it(self) -> None:
-        """Up to a running driver."""
+    async def submit(self) -> None:
+        """Up to a job that Ray has taken."""
         await self.step()
         labels = {"trainyard.dev/run": KEY.name, "ray.io/cluster": NAME, "ray.io/node-type": "head"}
         status = {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
         metadata = {"namespace": KEY.namespace, "name": f"{NAME}-head", "labels": labels}
         self.cache.apply(Kind.POD, self.kube.put("pods", {"metadata": metadata, "status": status}))
         await self.step()
+
+    async def run_it(self) -> None:
+        """Up to a running driver."""
+        await self.submit()
         await self.step(1)
         assert self.status["phase"] == "Running"
         self.kube.writes.clear()
@@ -455,3 +489,71 @@ async def test_news_are_told_after_they_are_on_record(world) -> None:
     assert world.kube.events == []
     await world.step()
     assert world.kube.events == ["Provisioning"]
+
+
+class TestMemory:
+    """What this process remembers of a run has a bound, and an ended run costs nothing."""
+
+    async def test_of_a_log_is_its_end(self, world) -> None:
+        world.dashboards.log = "start\n" + "\r50 %" * 10**6 + "\nlast words\n"
+        await world.run_it()
+        remembered = world.reconciler.memory(KEY).log_tail
+        assert len(remembered.encode()) <= 8192
+        assert remembered.endswith("last words\n")
+
+    async def test_of_a_pods_log_is_its_end(self, world) -> None:
+        await world.step()
+        labels = {"trainyard.dev/run": KEY.name, "ray.io/cluster": NAME, "ray.io/node-type": "head"}
+        ended = {"name": "ray", "state": {"terminated": {"reason": "Error", "exitCode": 1}}}
+        metadata = {"namespace": KEY.namespace, "name": f"{NAME}-head", "labels": labels}
+        form = {"metadata": metadata, "status": {"phase": "Failed", "containerStatuses": [ended]}}
+        world.cache.apply(Kind.POD, world.kube.put("pods", form))
+        world.kube.log = "x" * 10**6 + "\nlast words\n"
+        await world.step()
+        assert len(world.reconciler.memory(KEY).log_tail) <= 8192
+        assert world.status["failure"]["logTail"] == "last words\n"
+
+    async def test_of_an_ended_run_is_dropped_once_its_results_are_on_record(self, world) -> None:
+        await world.run_it()
+        world.report(10, final=True)
+        world.dashboards.state = JobState.SUCCEEDED
+        world.kube.fail("create configmaps", errors.UnavailableError(503, "later"))
+        await world.step(1)
+        assert world.reconciler.memory(KEY).progress is not None, "its results are not written yet"
+        for _ in range(3):
+            await world.step(1)
+        assert world.condition("ResultsKept")["status"] == "True"
+        memory = world.reconciler.memory(KEY)
+        assert (memory.progress, memory.log_tail) == (None, "")
+
+
+class TestLastResults:
+    """An earlier report is never taken for the result while a later one may be read."""
+
+    async def test_are_read_again_when_the_reading_at_the_end_failed(self, world) -> None:
+        await world.run_it()
+        world.report(3)
+        await world.step(1)
+        world.report(10, final=True)
+        world.dashboards.state = JobState.SUCCEEDED
+        world.dashboards.tails_to_fail = 2
+        await world.step(1)
+        assert (world.status["phase"], ("configmaps", f"{NAME}-results") in world.kube.objects) == ("Succeeded", False)
+        for _ in range(5):
+            await world.step(1)
+        kept = world.kube.objects["configmaps", f"{NAME}-results"]["data"]
+        assert '"seq": 10' in kept["progress.json"]
+        assert ("rayclusters", NAME) not in world.kube.objects
+
+    async def test_that_nobody_could_read_are_said_to_be_incomplete(self, world) -> None:
+        await world.run_it()
+        world.report(3)
+        await world.step(1)
+        world.dashboards.state = JobState.SUCCEEDED
+        world.dashboards.tails_to_fail = 1000
+        for _ in range(35):
+            await world.step(1)
+        kept = world.condition("ResultsKept")
+        assert (kept["status"], kept["reason"]) == ("True", "Incomplete")
+        assert "report number 3" in kept["message"]
+        assert ("rayclusters", NAME) not in world.kube.objects

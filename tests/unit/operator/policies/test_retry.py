@@ -77,7 +77,7 @@ def test_what_a_retry_cannot_cure_ends_the_run_without_a_charge(kind) -> None:
 
 
 def test_a_failed_run_keeps_its_results_too() -> None:
-    made = decided(alive(running(), progress=line(), spec={"backoffLimit": 0}), CRASH)
+    made = decided(alive(running(), progress=line(final=True), spec={"backoffLimit": 0}), CRASH)
     assert [type(e) for e in made.effects] == [KeepResults]
 
 

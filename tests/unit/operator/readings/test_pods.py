@@ -92,3 +92,18 @@ def test_a_pod_that_is_being_deleted_is_over() -> None:
 def test_a_pod_without_any_status_yet() -> None:
     pod = read_pod({"metadata": {"name": "p", "namespace": "n"}})
     assert (pod.phase, pod.head, pod.problem, pod.end) == ("Pending", False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "steps"),
+    [
+        ({}, 1),
+        ({"conditions": [{"type": "PodScheduled", "status": "False"}]}, 1),
+        ({"conditions": [{"type": "PodScheduled", "status": "True"}]}, 2),
+        ({"initContainerStatuses": [terminated("Completed", 0)], "containerStatuses": [waiting("PodInitializing")]}, 2),
+        ({"containerStatuses": [{"name": "ray", "state": {"running": {}}}]}, 2),
+    ],
+    ids=["there", "not placed", "placed", "an image is there", "runs"],
+)
+def test_how_far_a_pod_has_come(status, steps) -> None:
+    assert read_pod(form(phase="Pending", **status)).steps == steps
