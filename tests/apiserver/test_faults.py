@@ -55,6 +55,16 @@ class TestTheSweep:
         (result,) = Sweep(yard).lanes(cases)
         assert (result.cell, result.fired) == ("ok", True), result
 
+    def test_a_take_over_outlives_an_api_server_that_refuses_lists_and_the_lease(self, yard: Yard) -> None:
+        held = next(fault for fault in FAULTS if fault.name == "503, held")
+
+        def cases(calls: list[Call]) -> list[Case]:
+            first = [c for c in calls if c.stage == "take-over" and c.nth == 1]
+            return [Case(c, held) for c in first if c.what in ("list trainingruns", "create leases", "kopf: list pods")]
+
+        results = Sweep(yard).lanes(cases)
+        assert [(result.cell, result.fired) for result in results] == [("ok", True)] * 3, results
+
     def test_polls_are_tried_once_a_stage_and_other_calls_every_time(self) -> None:
         seen = [
             Call("s", "get job", 1),
