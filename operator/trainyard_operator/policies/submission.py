@@ -1,10 +1,12 @@
-"""The Ray job: submitted as soon as the head may answer. Nobody waits for the workers."""
+"""The Ray job: submitted as soon as the head may answer. Nobody waits for the workers, but where the head has GPUs for
+processes of Ray beside workers for the others."""
 
 from dataclasses import replace
 
 from trainyard_operator import names, steps
 from trainyard_operator.building import driver
 from trainyard_operator.building.seed import seed_of
+from trainyard_operator.building.sizing import size
 from trainyard_operator.model import Failure, FailureKind, Guard, Observed, Plan, Refused, SubmitJob
 from trainyard_operator.policies import Context
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
@@ -16,6 +18,8 @@ def submission(observed: Observed, plan: Plan, context: Context) -> Plan:
         return plan
     head = observed.head
     if observed.cluster is None or observed.cluster.locked or head is None or head.phase != "Running":
+        return plan
+    if status.cluster_ready_time is None and _head_is_reserved(observed, context):
         return plan
     plan = steps.poll_again(plan, _interval(plan, context))
     if not observed.may_call:
@@ -47,6 +51,15 @@ def not_taken(observed: Observed, plan: Plan, context: Context, message: str) ->
     if observed.head is None or not observed.head.ready:
         return plan
     return steps.condition(plan, observed, context.now, ConditionType.RUNNING, False, Reason.JOB_NOT_TAKEN, message)
+
+
+def _head_is_reserved(observed: Observed, context: Context) -> bool:
+    """Whether the head's CPUs are for processes with a GPU. Ray keeps others off a node with GPUs only while another
+    node can take them: a driver that started before the workers would fill the head, and wait for a GPU for ever."""
+    if observed.run.selector is not None:
+        return False
+    made = size(observed.run.spec, context.settings.sizing)
+    return made.workers > 0 and made.head.logical_cpus > 0
 
 
 def _interval(plan: Plan, context: Context) -> float:
