@@ -39,3 +39,8 @@ def progress_file(job: str) -> str:
 def auth_token(key: bytes, uid: str, attempt: int) -> str:
     """The token of an attempt's Ray cluster: 64 hex digits, never stored by the operator."""
     return hmac.new(key, f"{uid}/{attempt}".encode(), hashlib.sha256).hexdigest()
+
+
+def spread(text: str) -> float:
+    """A number from 0 up to 1 that follows from a text: what is to differ among runs, and not from pass to pass."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from trainyard_operator import errors, names
+from trainyard_operator.allowance import Allowance
 from trainyard_operator.building.raycluster import RAY_CONTAINER, uses_token
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.clients.dashboard import Dashboards, Head
@@ -40,6 +41,8 @@ class Memory:
     log_tail: str = ""
     reported: float | None = None
     answers: bool = False
+    talk: Allowance = field(default_factory=Allowance)
+    announced: dict[str, float] = field(default_factory=dict)
     silent_since: float | None = None
     chosen: Chosen = field(default_factory=Chosen)
     unexplained: Unexplained | None = None

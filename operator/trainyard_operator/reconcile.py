@@ -2,16 +2,17 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from trainyard_operator import errors
 from trainyard_operator.act import Actor
-from trainyard_operator.announcements import announcements, event
+from trainyard_operator.announcements import Announcement, announcements, event
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.clients.kube import RUNS, KubeClient
+from trainyard_operator.clock import SteadyClock
 from trainyard_operator.decide import decide
 from trainyard_operator.model import (
     CreateCluster,
@@ -42,8 +43,12 @@ from trainyard_operator.steps import soonest
 from trainyard_operator.vocabulary import Phase
 
 logger = logging.getLogger(__name__)
-EPHEMERAL = ("progress", "trials", "best", "checkpoint")
+EPHEMERAL = frozenset({"progress", "trials", "best", "checkpoint", "analysis"})
 """Fields that change all the time: alone they are written at most every `timing.progress_writes` seconds."""
+TALK = EPHEMERAL | {"conditions"}
+"""With conditions, which may flip with every reading: written at once a few times, then at the same pace."""
+ANNOUNCE_AGAIN = 60.0
+"""Seconds until an Event about the same condition is posted again."""
 
 
 class Asked(NamedTuple):
@@ -70,7 +75,7 @@ class Reconciler:
         self._observer = observer
         self._actor = actor
         self._settings = settings
-        self._wall = wall
+        self._now = SteadyClock(wall, monotonic)
         self._monotonic = monotonic
         self._memory: dict[Key, Memory] = {}
 
@@ -105,7 +110,7 @@ class Reconciler:
 
     async def _pass(self, run: Run, form: Mapping[str, Any], memory: Memory) -> float | None:
         observed = await self._observer.observe(run, memory)
-        now = self._wall().replace(microsecond=0)
+        now = self._now().replace(microsecond=0)
         plan = decide(observed, now, self._settings)
         _check_identity(run.status, plan)
         effects = plan.effects
@@ -151,11 +156,8 @@ class Reconciler:
         patch = merge_patch(before, write_status(status))
         if not patch:
             return None
-        reports = bool(set(patch) & set(EPHEMERAL))
-        if set(patch) <= set(EPHEMERAL) and memory.reported is not None:
-            left = memory.reported + self._settings.timing.progress_writes - self._monotonic()
-            if left > 0:
-                return left
+        if (wait := self._withheld(patch.keys(), memory)) > 0:
+            return wait
         body = {"metadata": {"resourceVersion": run.resource_version}, "status": patch}
         try:
             answer = await self._kube.patch_status(RUNS, run.key.namespace, run.key.name, body)
@@ -164,11 +166,23 @@ class Reconciler:
                 raise
             await self._refresh(run)
             return 0
-        if reports:
+        if patch.keys() & EPHEMERAL:
             memory.reported = self._monotonic()
+        if "conditions" in patch and patch.keys() <= TALK:
+            memory.talk.take(self._monotonic())
         self._cache.apply(Kind.RUN, answer)
-        await self._announce(run, status, now)
+        await self._announce(run, status, memory, now)
         return None
+
+    def _withheld(self, changed: Set[str], memory: Memory) -> float:
+        """Seconds for which a write of these fields waits."""
+        if not changed <= TALK:
+            return 0
+        if "conditions" in changed:
+            return memory.talk.wait(self._monotonic())
+        if memory.reported is None:
+            return 0
+        return max(0.0, memory.reported + self._settings.timing.progress_writes - self._monotonic())
 
     async def _refresh(self, run: Run) -> None:
         """The write met another version, or no run: read before anything is concluded from that."""
@@ -177,18 +191,29 @@ class Reconciler:
         except errors.GoneError:
             self._cache.forget(Kind.RUN, run.key, run.uid)
 
-    async def _announce(self, run: Run, status: Status, now: datetime) -> None:
+    async def _announce(self, run: Run, status: Status, memory: Memory, now: datetime) -> None:
         """News are told once they are on record; an Event that cannot be posted changes nothing."""
         if run.status.phase != status.phase or run.status.attempts != status.attempts:
             level = logging.WARNING if status.phase == Phase.FAILED else logging.INFO
             reason = status.failure.reason if status.failure else ""
             extra = {"run": str(run.key), "phase": str(status.phase), "attempt": status.attempt, "reason": reason}
             logger.log(level, "%s", status.phase, extra=extra)
-        for told in announcements(run.status, status):
+        for told in self._news(announcements(run.status, status), memory):
             try:
                 await self._actor.announce(run.key.namespace, event(run, told, now))
             except errors.ApiError as error:
                 logger.warning("event not posted: %s", error, extra={"run": str(run.key)})
+
+    def _news(self, told: Iterable[Announcement], memory: Memory) -> Iterator[Announcement]:
+        """Without what was told of the same condition a moment ago."""
+        now = self._monotonic()
+        memory.announced = {about: at for about, at in memory.announced.items() if now - at < ANNOUNCE_AGAIN}
+        for one in told:
+            if not one.about:
+                yield one
+            elif one.about not in memory.announced:
+                memory.announced[one.about] = now
+                yield one
 
 
 def _called(observed: Observed, effects: Iterable[Effect]) -> bool:

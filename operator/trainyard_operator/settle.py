@@ -50,6 +50,8 @@ def _settle_one(observed: Observed, plan: Plan, context: Context, outcome: Outco
             return provisioning.created(observed, plan, context, cluster)
         case Refused(reason=Reason.JOB_REFUSED):
             return submission.refused(plan, outcome)
+        case Refused(reason=Reason.FINALIZER_REFUSED, message=message):
+            return submission.not_guarded(observed, plan, context, message)
         case Refused():
             return provisioning.refused(observed, plan, context, outcome)
         case GuardChanged():

@@ -129,6 +129,12 @@ def with_condition(
     return replace(status, conditions=tuple(new if c.type == kind else c for c in status.conditions))
 
 
+def with_transition(status: Status, kind: str, since: datetime) -> Status:
+    """The status with another transition time of that condition."""
+    found = (replace(c, last_transition_time=since) if c.type == kind else c for c in status.conditions)
+    return replace(status, conditions=tuple(found))
+
+
 def without_condition(status: Status, kind: ConditionType) -> Status:
     return replace(status, conditions=tuple(c for c in status.conditions if c.type != kind))
 

@@ -188,12 +188,10 @@ def _placed(spec: Spec, processes: list[_Processes], workers: int) -> tuple[list
 
     def asked(share: int) -> int:
         """GPUs in all pods when every worker has that share and the head the rest."""
-        return workers * _pod_gpus(_some(moving, share, units)) + _pod_gpus(
-            _some(moving, units - workers * share, units)
-        )
+        left = units - workers * share
+        return workers * _pod_gpus(_some(moving, share, units)) + _pod_gpus(_some(moving, left, units))
 
-    most = units // workers
-    share = min(range(most, -1, -1), key=asked)
+    share = min(range(units // workers, -1, -1), key=asked)
     on_head = _some(moving, units - workers * share, units)
     kept = [*_some(moving, workers * share, units), *(p for p in processes if p not in moving)]
     return on_head, kept
@@ -211,10 +209,14 @@ def _some(processes: list[_Processes], share: int, units: int) -> list[_Processe
 
 def _pod_gpus(processes: list[_Processes]) -> int:
     """GPUs of one pod: a process has its fraction of one GPU, or whole ones."""
-    shares = (
-        p.count * (1 / math.floor(1 / p.gpus + 1e-9) if p.gpus < 1 else math.ceil(p.gpus)) for p in processes if p.gpus
-    )
-    return math.ceil(round(sum(shares), 6))
+    return math.ceil(round(sum(p.count * _gpu_share(p.gpus) for p in processes), 6))
+
+
+def _gpu_share(gpus: float) -> float:
+    """What one process takes of a pod's GPUs: 0.4 of one leaves room for one more, which makes it a half."""
+    if gpus >= 1 or gpus == 0:
+        return math.ceil(gpus)
+    return 1 / math.floor(1 / gpus + 1e-9)
 
 
 def _total_cpus_plain(processes: list[_Processes]) -> float:

@@ -41,6 +41,13 @@ def submitted(plan: Plan, context: Context, job_id: str) -> Plan:
     return steps.poll_again(replace(plan, status=status), context.settings.timing.poll_starting)
 
 
+def not_guarded(observed: Observed, plan: Plan, context: Context, message: str) -> Plan:
+    """Without its finalizer nothing would end the job: it is not submitted, and the finalizer tried again."""
+    kind, reason = ConditionType.RUNNING, Reason.FINALIZER_REFUSED
+    plan = steps.condition(plan, observed, context.now, kind, False, reason, message)
+    return steps.poll_again(plan, context.settings.timing.poll_slow_start)
+
+
 def refused(plan: Plan, outcome: Refused) -> Plan:
     """Ray's Jobs API can never take the job."""
     return steps.fail(plan, Failure(FailureKind.USER, outcome.reason, outcome.message))

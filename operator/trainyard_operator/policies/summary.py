@@ -37,7 +37,8 @@ def _says_more(status: Status) -> bool:
     running = status.condition(T.RUNNING)
     if running is None or status.attempt_over or status.phase != Phase.PROVISIONING:
         return False
-    return running.status == "Unknown" or (running.reason == Reason.JOB_NOT_TAKEN and status.job_id is None)
+    waits = running.reason in (Reason.JOB_NOT_TAKEN, Reason.FINALIZER_REFUSED) and status.job_id is None
+    return running.status == "Unknown" or waits
 
 
 def _waits_for_match(status: Status) -> bool:

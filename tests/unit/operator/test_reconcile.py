@@ -176,6 +176,7 @@ class World:
         self.cache = Cache()
         self.dashboards = FakeDashboards()
         self.now = 0.0
+        self.jump = 0.0
         self.restart()
         metadata = {"namespace": KEY.namespace, "name": KEY.name, "uid": UID, "generation": 1}
         self.cache.apply(Kind.RUN, self.kube.put("trainingruns", {"metadata": metadata, "spec": spec, "status": {}}))
@@ -194,7 +195,7 @@ class World:
             observer,
             actor,
             SETTINGS,
-            wall=lambda: datetime.fromtimestamp(NOW.timestamp() + self.now, UTC),
+            wall=lambda: datetime.fromtimestamp(NOW.timestamp() + self.now + self.jump, UTC),
             monotonic=lambda: self.now,
         )
 
@@ -228,8 +229,9 @@ class World:
     def condition(self, kind: str) -> Form:
         return next((c for c in self.status["conditions"] if c["type"] == kind), {})
 
-    def report(self, seq: int, *, final: bool = False) -> None:
+    def report(self, seq: int, *, final: bool = False, **more: Any) -> None:
         line = {**FULL, "seq": seq, "jobId": names.job_id(UID, 1, 1), "final": final, "progress": {"iteration": seq}}
+        line |= more
         line.pop("failure")
         self.dashboards.tail_bytes = json.dumps(line).encode() + b"\n"
 
@@ -557,3 +559,55 @@ class TestLastResults:
         assert (kept["status"], kept["reason"]) == ("True", "Incomplete")
         assert "report number 3" in kept["message"]
         assert ("rayclusters", NAME) not in world.kube.objects
+
+
+class TestConditionsThatFlip:
+    """A driver may say something else in every reading: neither the API server nor anybody's events drown in it."""
+
+    def talk(self, world: World, seq: int, **condition: str) -> None:
+        said = {"type": "Odd", "status": "True" if seq % 2 else "False", "reason": "Odd", "message": f"number {seq}"}
+        world.report(seq, conditions=[said | condition])
+
+    async def test_are_written_at_most_every_ten_seconds_after_the_first_few(self, world) -> None:
+        await world.run_it()
+        for seq in range(1, 121):
+            self.talk(world, seq)
+            await world.step(1)
+        writes = [w for w in world.kube.writes if w.startswith("status")]
+        assert len(writes) <= 5 + 120 / 10 + 1
+        assert world.condition("Odd")["message"] >= "number 110", "the last words are not lost"
+
+    async def test_are_announced_at_most_once_a_minute_whatever_their_reason(self, world) -> None:
+        await world.run_it()
+        world.kube.events.clear()
+        for seq in range(1, 121):
+            self.talk(world, seq, reason=f"Odd{seq}")
+            await world.step(1)
+        assert 1 <= len(world.kube.events) <= 3
+
+    async def test_do_not_hold_up_what_matters(self, world) -> None:
+        await world.run_it()
+        for seq in range(1, 31):
+            self.talk(world, seq)
+            await world.step(1)
+        self.talk(world, 31)
+        world.dashboards.state = JobState.SUCCEEDED
+        await world.step(1)
+        assert (world.status["phase"], world.condition("Odd")["message"]) == ("Succeeded", "number 31")
+
+    async def test_that_is_set_and_set_back_in_one_pass_has_not_flipped(self, world) -> None:
+        world.kube.fail("create rayclusters", *[errors.ForbiddenError(403, "exceeded quota")] * 99)
+        await world.step()
+        since = world.condition("ClusterReady")["lastTransitionTime"]
+        for _ in range(3):
+            await world.step(5)
+        assert world.condition("ClusterReady")["lastTransitionTime"] == since
+
+
+async def test_a_jump_of_the_wall_clock_ends_no_run() -> None:
+    world = World(activeDeadlineSeconds=600)
+    await world.run_it()
+    world.jump = 86400.0
+    for _ in range(5):
+        await world.step(1)
+    assert world.status["phase"] == "Running"

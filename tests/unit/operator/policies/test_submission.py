@@ -78,15 +78,16 @@ def test_a_head_that_does_not_answer_for_a_minute_is_asked_less_often() -> None:
     assert decided(alive(provisioning(attempt_start_time=ago(61)))).poll_after == 2
 
 
+ONE_LEARNER = {"learner": {"count": 1, "gpus": 1}, "cluster": {"worker": {"replicas": 4}}}
+
+
 class TestAHeadWithGpus:
     """Ray would give its CPUs to env runners while no worker is there, and its learner would wait for ever."""
 
-    spec = {"learner": {"count": 1, "gpus": 1}, "cluster": {"worker": {"replicas": 4}}}
-
     def test_waits_for_the_workers(self) -> None:
-        assert decided(alive(provisioning(), spec=self.spec)).effects == ()
-        assert decided(alive(provisioning(cluster_ready_time=ago(1)), spec=self.spec)).effects != ()
+        assert decided(alive(provisioning(), spec=ONE_LEARNER)).effects == ()
+        assert decided(alive(provisioning(cluster_ready_time=ago(1)), spec=ONE_LEARNER)).effects != ()
 
     def test_waits_for_nobody_when_nothing_of_ray_runs_on_it(self) -> None:
-        for spec in ({**self.spec, "learner": {"gpus": 1}}, {**self.spec, "learner": {"count": 4, "gpus": 1}}):
-            assert decided(alive(provisioning(), spec=spec)).effects != ()
+        for learner in ({"gpus": 1}, {"count": 4, "gpus": 1}):
+            assert decided(alive(provisioning(), spec={**ONE_LEARNER, "learner": learner})).effects != ()
