@@ -163,7 +163,7 @@ class Dashboards:
         answer = await self._send(head, "GET", "/api/v0/logs/file", query=query, limit=limit)
         if answer.status == 200:
             return answer
-        if answer.status == 404 or any(told in _text(answer) for told in NO_FILE):
+        if any(told in _text(answer) for told in NO_FILE):
             return None
         raise errors.UnavailableError(answer.status, _complaint(answer, head))
 
