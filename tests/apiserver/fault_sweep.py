@@ -47,7 +47,7 @@ LANES = 3
 """Operators at the same time, each with one life."""
 LEASE = "9"
 """Seconds: a third of it is what one renewal may take on a machine that has much to do."""
-OF_A_PROCESS = tuple(f for f in FAULTS if f.name in ("404", "429", "500", "time-out", "reset", "503, held"))
+OF_A_PROCESS = tuple(f for f in FAULTS if f.name in ("404", "429", "time-out", "503, held"))
 """Faults at calls that concern no run in particular: none of them has an effect but those on the Lease."""
 REPEATS = {"get job": 1, "read progress": 1, "read log": 1, "update leases": 1, "get leases": 1}
 """How many of a kind of call in a stage are tried: these are polls. Of others all that a clean life has."""
