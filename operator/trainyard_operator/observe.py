@@ -42,6 +42,7 @@ class Memory:
     reported: float | None = None
     talk: Allowance = field(default_factory=Allowance)
     announced: dict[str, float] = field(default_factory=dict)
+    answers: bool = False
     silent_since: float | None = None
     chosen: Chosen = field(default_factory=Chosen)
     unexplained: Unexplained | None = None

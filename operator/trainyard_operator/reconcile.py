@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainyard_operator import errors
 from trainyard_operator.act import Actor
@@ -18,14 +18,17 @@ from trainyard_operator.model import (
     CreateCluster,
     Effect,
     GuardChanged,
+    JobState,
     Key,
     NotDeleted,
+    NotYet,
     Observed,
     Outcome,
     Plan,
     Postponed,
     Run,
     SubmitJob,
+    Submitted,
 )
 from trainyard_operator.observe import Memory, Observer
 from trainyard_operator.orphans import delete_orphans
@@ -46,6 +49,13 @@ TALK = EPHEMERAL | {"conditions"}
 """With conditions, which may flip with every reading: written at once a few times, then at the same pace."""
 ANNOUNCE_AGAIN = 60.0
 """Seconds until an Event about the same condition is posted again."""
+
+
+class Asked(NamedTuple):
+    """Dashboards with a budget of their own: a namespace's, those that answer apart from those that may not."""
+
+    namespace: str
+    answers: bool
 
 
 class Reconciler:
@@ -72,6 +82,15 @@ class Reconciler:
     def memory(self, key: Key) -> Memory | None:
         return self._memory.get(key)
 
+    def may_ask(self, key: Key) -> Asked | None:
+        """Which dashboards the next pass over a run may wait for, None when it asks none."""
+        form, memory = self._cache.run(key), self._memory.get(key)
+        if form is None or "clusterName" not in form.get("status", {}):
+            return None
+        if memory is not None and memory.next_poll is not None and memory.next_poll > self._monotonic():
+            return None
+        return Asked(key.namespace, answers=memory is not None and memory.answers)
+
     async def reconcile(self, key: Key) -> float | None:
         """One pass. The seconds until the run wants the next one by itself, None for never.
 
@@ -97,6 +116,7 @@ class Reconciler:
         effects = plan.effects
         outcomes = await self._act(run, observed, plan, memory)
         plan = settle(observed, plan, outcomes, now, self._settings)
+        memory.answers = _answers(observed, outcomes, before=memory.answers)
         self._set_timer(plan, memory, called=_called(observed, effects))
         run = replace(run, resource_version=_version(run, outcomes))
         wait = await self._write(run, form, plan.status, memory, now)
@@ -200,6 +220,13 @@ def _called(observed: Observed, effects: Iterable[Effect]) -> bool:
     """Whether this pass has used its turn: a dashboard was asked or, for an existing cluster, the API server."""
     asked = observed.job is not None or (observed.run.selector is not None and observed.may_call)
     return asked or any(isinstance(effect, SubmitJob) for effect in effects)
+
+
+def _answers(observed: Observed, outcomes: Iterable[Outcome], *, before: bool) -> bool:
+    """Whether the head answered when it was asked last."""
+    if any(isinstance(outcome, NotYet | Submitted) for outcome in outcomes):
+        return not any(isinstance(outcome, NotYet) for outcome in outcomes)
+    return before if observed.job is None else observed.job.state != JobState.UNREACHABLE
 
 
 def _version(run: Run, outcomes: Iterable[Outcome]) -> str:

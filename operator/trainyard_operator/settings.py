@@ -46,10 +46,11 @@ class Timing:
     """Seconds. The poll of a running job is at most `poll` until `poll_budget` jobs run, then longer in proportion.
 
     A head that has not answered within `slow_start`, and one that has fallen silent, are asked less often: a request
-    that nobody answers keeps a worker for `dashboard_timeout`. `poll_existing` is for looking at a RayCluster that a
-    run chooses, while no job of it runs there; a job on it that is no longer wanted is given up after `stop_wait`.
-    A head is lost after `dashboard_lost` of silence, of which this process has met the last `own_silence` itself. A job
-    that is to be suspended and does not say how it is, is asked for `last_word`.
+    that nobody answers keeps a place of its namespace's share for `dashboard_timeout`. `poll_existing` is for looking
+    at a RayCluster that a run chooses, while no job of it runs there; a job on it that is no longer wanted is given up
+    after `stop_wait`. A head is lost after `dashboard_lost` of silence, of which this process has met the last
+    `own_silence` itself. A job that is to be suspended and does not say how it is, is asked for `last_word`. A watch
+    that has been quiet is asked every `watch_check` whether it has missed something.
     """
 
     poll: float = 1.0
@@ -71,6 +72,7 @@ class Timing:
     retry_base: float = 5.0
     retry_max: float = 300.0
     relist: float = 180.0
+    watch_check: float = 20.0
     kuberay_probe: float = 15.0
     request_timeout: float = 15.0
 

@@ -14,6 +14,8 @@ import aiohttp
 import kopf
 
 from trainyard_operator import errors
+from trainyard_operator.clients import answers
+from trainyard_operator.clients.answers import Limit, Response
 from trainyard_operator.clients.credentials import connection
 from trainyard_operator.outcomes import error_of
 
@@ -23,6 +25,12 @@ CHUNK = "500"
 MERGE_PATCH = "application/merge-patch+json"
 TOKEN_SECONDS = 60.0
 """Tokens of service accounts are replaced on disk long before they end; they are read again this often."""
+ANSWER = Limit(2**28)
+"""A chunk of a list has a few megabytes; what is larger by far did not come from an API server."""
+FIRST_EVENTS = Limit(2**16)
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+POD_LOG = Limit(2**22, keep=2**14)
+"""Of lines without an end the last that were read are kept."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,6 @@ EVENTS = Resource("", "v1", "events")
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
 
-@dataclass(frozen=True)
-class Response:
-    status: int
-    body: bytes
-
-
 class Options(TypedDict, total=False):
     """What a request may have besides its place. `seconds`: its own limit instead of the client's."""
 
@@ -61,6 +63,7 @@ class Options(TypedDict, total=False):
     headers: Mapping[str, str] | None
     body: Mapping[str, Any] | None
     seconds: float | None
+    limit: Limit
 
 
 Observer = Callable[[str, str, int, float], None]
@@ -88,8 +91,12 @@ class KubeClient:
         self._observer = observer
         self.fence = fence
         # Looking for proxies in the environment costs aiohttp two thread switches for every request.
+        # Nothing is unpacked: what comes through the API server's proxy is a tenant's.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=100, ssl=info.as_ssl_context()), trust_env=bool(getproxies())
+            connector=aiohttp.TCPConnector(limit=100, ssl=info.as_ssl_context()),
+            trust_env=bool(getproxies()),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     @classmethod
@@ -123,6 +130,22 @@ class KubeClient:
             if not token:
                 return items, page["metadata"]["resourceVersion"]
 
+    async def changed(self, resource: Resource, namespace: str | None, selector: str | None, since: str) -> bool:
+        """Whether anything has happened to these objects after a resourceVersion: their metadata, watched for a second.
+
+        Raises UnavailableError with status 410 when the API server no longer knows.
+        """
+        query = [("watch", "true"), ("resourceVersion", since), ("timeoutSeconds", "1")]
+        query += [("labelSelector", selector)] if selector else []
+        headers = {"Accept": METADATA_ONLY}
+        options = Options(query=query, headers=headers, limit=FIRST_EVENTS)
+        answer = await self._request("GET", resource, resource.path(namespace), **options)
+        first, _, _ = answer.body.partition(b"\n")
+        if b'"type":"ERROR"' in first[:100]:
+            status = json.loads(first)["object"]
+            raise errors.UnavailableError(status["code"], status["message"])
+        return bool(first)
+
     async def get(self, resource: Resource, namespace: str, name: str) -> Form:
         return await self._json("GET", resource, resource.path(namespace, name))
 
@@ -136,7 +159,7 @@ class KubeClient:
 
     async def pod_log(self, namespace: str, pod: str, container: str, lines: int) -> str:
         query = [("container", container), ("tailLines", str(lines))]
-        answer = await self._request("GET", PODS, PODS.path(namespace, pod, "log"), query=query)
+        answer = await self._request("GET", PODS, PODS.path(namespace, pod, "log"), query=query, limit=POD_LOG)
         return answer.body.decode(errors="replace")
 
     # -- writes
@@ -158,6 +181,9 @@ class KubeClient:
         self.fence()
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         return await self._json("DELETE", resource, resource.path(namespace, name), body=body)
+
+    async def read_lease(self, namespace: str, name: str, seconds: float) -> Form:
+        return await self._json("GET", LEASES, LEASES.path(namespace, name), seconds=seconds)
 
     async def create_lease(self, namespace: str, body: Mapping[str, Any], seconds: float) -> Form:
         """Leases are what the fence is made of: they pass it."""
@@ -182,8 +208,12 @@ class KubeClient:
 
     async def _json(self, method: str, resource: Resource, path: str, **options: Unpack[Options]) -> Form:
         answer = await self._request(method, resource, path, **options)
-        found = json.loads(answer.body)
-        assert isinstance(found, dict)
+        try:
+            found = json.loads(answer.body)
+        except ValueError as error:
+            raise errors.UnavailableError(answer.status, f"{method} {path}: not JSON: {error}") from error
+        if answer.cut or not isinstance(found, dict):
+            raise errors.UnavailableError(answer.status, f"{method} {path}: not an object of the API")
         return found
 
     async def _request(self, method: str, resource: Resource, path: str, **options: Unpack[Options]) -> Response:
@@ -202,6 +232,7 @@ class KubeClient:
         headers: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         seconds: float | None = None,
+        limit: Limit = ANSWER,
     ) -> Response:
         content = MERGE_PATCH if method == "PATCH" else "application/json"
         started = time.monotonic()
@@ -212,13 +243,19 @@ class KubeClient:
                 self._info.server.rstrip("/") + path,
                 params=list(query),
                 data=None if body is None else json.dumps(body),
-                headers={**self._credentials(), "Content-Type": content, **(headers or {})},
+                headers={
+                    **self._credentials(),
+                    "Content-Type": content,
+                    "Accept-Encoding": "identity",
+                    **(headers or {}),
+                },
                 timeout=aiohttp.ClientTimeout(total=seconds or self._seconds),
                 proxy=self._info.proxy_url,
+                allow_redirects=False,
             ) as answer:
-                data = await answer.read()
-                status = answer.status
-                return Response(status, data)
+                found = await answers.read(answer, limit)
+                status = found.status
+                return found
         except (aiohttp.ClientError, OSError) as error:
             raise errors.UnavailableError(0, f"{method} {path}: {type(error).__name__} {error}".strip()) from error
         finally:
@@ -226,6 +263,10 @@ class KubeClient:
                 self._observer(method, what, status, time.monotonic() - started)
 
     def _credentials(self) -> dict[str, str]:
+        """Raises UnavailableError: a token that is being replaced can be read a moment later."""
         if self._info.token and time.monotonic() - self._read > TOKEN_SECONDS:
-            self._info, self._read = connection(), time.monotonic()
+            try:
+                self._info, self._read = connection(), time.monotonic()
+            except errors.CredentialsError as error:
+                raise errors.UnavailableError(0, f"the credentials cannot be read again: {error}") from error
         return dict(self._info.as_http_headers())
