@@ -191,6 +191,8 @@ class Observer:
         observed = self._heard(observed, reading.job, memory)
         memory.node_id = reading.node_id or memory.node_id
         if memory.node_id is None or reading.job.unknown:
+            # A job that ended before Ray had a node for it has no files.
+            memory.progress_complete |= reading.job.over
             return observed
         read = await self._read_progress(head, job_id, memory)
         memory.progress_complete |= read and reading.job.over
