@@ -206,6 +206,7 @@ OPTIONS = (
     _Option("lease-seconds", "duration of the leader's Lease (15)", _positive),
     _Option("retry-base-seconds", "delay before the first retry; it doubles with every failure (5)", _positive),
     _Option("kuberay-probe-seconds", "interval of looking for KubeRay while it is missing (15)", _positive),
+    _Option("watch-check-seconds", "interval of asking a quiet watch whether it has missed something (20)", _positive),
     _Option("relist-seconds", "interval of the full comparison with the API server (180)", _positive),
 )
 
@@ -280,6 +281,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
             **given(
                 poll="poll-seconds",
                 retry_base="retry-base-seconds",
+                watch_check="watch-check-seconds",
                 relist="relist-seconds",
                 kuberay_probe="kuberay-probe-seconds",
             )

@@ -45,6 +45,10 @@ TOGETHER = 10
 """Lives at the same time with one operator; timing is not what is measured."""
 LANES = 3
 """Operators at the same time, each with one life."""
+LEASE = "9"
+"""Seconds: a third of it is what one renewal may take on a machine that has much to do."""
+OF_A_PROCESS = tuple(f for f in FAULTS if f.name in ("404", "429", "500", "time-out", "reset", "503, held"))
+"""Faults at calls that concern no run in particular: none of them has an effect but those on the Lease."""
 REPEATS = {"get job": 1, "read progress": 1, "read log": 1, "update leases": 1, "get leases": 1}
 """How many of a kind of call in a stage are tried: these are polls. Of others all that a clean life has."""
 _numbers = itertools.count(1)
@@ -98,7 +102,7 @@ class Lane:
         folder = self.yard.folder / self.world.namespace
         folder.mkdir()
         fleet = Fleet(self.proxy.kubeconfig(folder / "kubeconfig"), self.proxy, folder)
-        flags = ("--namespace", system, "--watch-namespaces", self.world.namespace, "--lease-seconds", "3")
+        flags = ("--namespace", system, "--watch-namespaces", self.world.namespace, "--lease-seconds", LEASE)
         flags += ("--kuberay-probe-seconds", "2")
         script = Script(at, fault, stage="take-over")
         self.proxy.script = script
@@ -120,7 +124,7 @@ class KilledLife(Life):
     """
 
     def __init__(self, world: World, script: Script, fleet: Fleet, flags: Sequence[str]) -> None:
-        super().__init__(world, script)
+        super().__init__(world, script, limit=180)
         self._fleet = fleet
         self._flags = flags
         self._killed = 0
@@ -269,7 +273,12 @@ def main() -> int:
         sweep = Sweep(open_yard(stack))
         for part, title, faults, run in (
             ("calls", "Calls of a run", FAULTS, lambda: sweep.shared(crossed(FAULTS, life))),
-            ("take-over", "Calls of a take-over", FAULTS, lambda: sweep.lanes(crossed(FAULTS, ("take-over",)))),
+            (
+                "take-over",
+                "Calls of a take-over",
+                OF_A_PROCESS,
+                lambda: sweep.lanes(crossed(OF_A_PROCESS, ("take-over",))),
+            ),
             ("kills", "Killed", KILLS, lambda: sweep.lanes(crossed(KILLS, ("take-over", *life)))),
         ):
             if part not in parts:

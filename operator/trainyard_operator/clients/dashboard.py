@@ -54,7 +54,7 @@ JOB = record(
     {
         "message": words(2048),
         "driver_exit_code": count(INT32, -INT32),
-        "driver_node_id": matching("[0-9A-Za-z_-]{1,128}"),
+        "driver_node_id": matching("[0-9A-Za-z_-]{0,128}"),
     },
 )
 KNOWN = record({}, {"metadata": mapping(64, words(4096))})
@@ -112,7 +112,7 @@ class Dashboards:
         except ValueError as error:
             return JobReading(Job(JobState.UNREACHABLE, str(error)))
         job = Job(JobState(said["status"]), _plain(said.get("message", "")), said.get("driver_exit_code"))
-        return JobReading(job, said.get("driver_node_id"))
+        return JobReading(job, said.get("driver_node_id") or None)
 
     async def submit(self, head: Head, effect: SubmitJob) -> Outcome:
         """GET, and POST only on 404: a job that is there already is this one, or somebody's mistake."""
@@ -163,7 +163,7 @@ class Dashboards:
         answer = await self._send(head, "GET", "/api/v0/logs/file", query=query, limit=limit)
         if answer.status == 200:
             return answer
-        if answer.status == 404 or any(told in _text(answer) for told in NO_FILE):
+        if any(told in _text(answer) for told in NO_FILE):
             return None
         raise errors.UnavailableError(answer.status, _complaint(answer, head))
 

@@ -27,6 +27,9 @@ TOKEN_SECONDS = 60.0
 """Tokens of service accounts are replaced on disk long before they end; they are read again this often."""
 ANSWER = Limit(2**28)
 """A chunk of a list has a few megabytes; what is larger by far did not come from an API server."""
+CONNECTIONS = 256
+"""More than passes at the same time, those that wait for a dashboard behind the API server's proxy included: the Lease
+must not wait for a connection."""
 FIRST_EVENTS = Limit(2**16)
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 POD_LOG = Limit(2**22, keep=2**14)
@@ -93,7 +96,7 @@ class KubeClient:
         # Looking for proxies in the environment costs aiohttp two thread switches for every request.
         # Nothing is unpacked: what comes through the API server's proxy is a tenant's.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=100, ssl=info.as_ssl_context()),
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=info.as_ssl_context()),
             trust_env=bool(getproxies()),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -10,6 +10,7 @@ from trainyard_operator import steps
 from trainyard_operator.building.results_map import results_config_map
 from trainyard_operator.model import KeepResults, Observed, Plan
 from trainyard_operator.policies import Context
+from trainyard_operator.policies.reporting import report
 from trainyard_operator.readings.progress_line import ProgressLine
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType
@@ -26,6 +27,7 @@ def keep_results(observed: Observed, plan: Plan, context: Context) -> Plan:
     last = line is not None and _is_last(observed, line)
     wait = seconds_to_wait(observed, status, context)
     if line is not None and (last or wait == 0):
+        plan = report(observed, plan, context, line)
         plan = steps.do(plan, KeepResults(results_config_map(observed.run, line)))
         return steps.look_again(plan, min(wait, 1.0) or WRITE_AGAIN)
     if wait > 0:

@@ -25,6 +25,11 @@ def reporting(observed: Observed, plan: Plan, context: Context) -> Plan:
     line = observed.progress
     if line is None or line.job_id != plan.status.job_id:
         return plan
+    return report(observed, plan, context, line)
+
+
+def report(observed: Observed, plan: Plan, context: Context, line: ProgressLine) -> Plan:
+    """The plan with what a line says in its status; also of a run that has ended, whose last line was read late."""
     status = replace(
         plan.status,
         progress=progress_form(line, context.now),

@@ -89,8 +89,8 @@ async def long_line(_: web.Request) -> web.Response:
 
 @cache
 def bomb() -> bytes:
-    """100 MB in 100 kB."""
-    return gzip.compress(b'{"status": "RUNNING"}' + b" " * 100 * MEGABYTE)
+    """100 MB in less than one."""
+    return gzip.compress(b'{"status": "RUNNING"}' + b" " * 100 * MEGABYTE, compresslevel=1)
 
 
 async def gzip_bomb(_: web.Request) -> web.Response:
@@ -111,5 +111,6 @@ async def cookies(request: web.Request) -> web.Response:
 @asynccontextmanager
 async def serve(head: HostileHead) -> AsyncIterator[str]:
     """The URL of the server."""
+    bomb()
     async with TestServer(head.application) as server:
         yield str(server.make_url("")).rstrip("/")

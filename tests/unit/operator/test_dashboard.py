@@ -200,7 +200,7 @@ class TestFiles:
         ray.answers["GET", "/api/v0/logs/file"] = (500, "FileNotFoundError")
         assert await dashboards.tail(HEAD, "n1", "x", 2) is None
 
-    @pytest.mark.parametrize("answer", [(401, "token"), (500, "no agent"), (503, "busy"), (302, "over there")])
+    @pytest.mark.parametrize("answer", [(401, "no"), (404, "page"), (500, "agent"), (503, "busy"), (302, "there")])
     async def test_an_error_is_not_taken_for_a_missing_file(self, dashboards, ray, answer) -> None:
         ray.answers["GET", "/api/v0/logs/file"] = answer
         with pytest.raises(errors.UnavailableError):

@@ -16,7 +16,7 @@ from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.clients.dashboard import Head, JobReading
 from trainyard_operator.model import Job, JobState, Key, Outcome, SubmitJob, Submitted
 from trainyard_operator.observe import Memory, Observer
-from trainyard_operator.reconcile import Reconciler
+from trainyard_operator.reconcile import Asked, Reconciler
 
 Form = dict[str, Any]
 NODE = "node-1"
@@ -631,3 +631,28 @@ async def test_a_job_for_which_ray_never_finds_a_node_ends_with_the_provisioning
     for _ in range(4):
         await world.step(300)
     assert world.status["failure"]["reason"] == "ProvisioningDeadlineExceeded"
+
+
+class TestWhichDashboardsAPassMayWaitFor:
+    async def test_none_before_there_is_a_cluster_and_none_before_the_runs_timer_is_due(self, world) -> None:
+        assert world.reconciler.may_ask(KEY) is None
+        await world.run_it()
+        assert world.reconciler.may_ask(KEY) is None
+        world.now += 1
+        assert world.reconciler.may_ask(KEY) == Asked(KEY.namespace, answers=True)
+
+    async def test_one_that_did_not_answer_does_not_share_with_those_that_do(self, world) -> None:
+        await world.run_it()
+        world.dashboards.state = JobState.UNREACHABLE
+        await world.step(1)
+        world.now += 10
+        assert world.reconciler.may_ask(KEY) == Asked(KEY.namespace, answers=False)
+        world.dashboards.state = JobState.RUNNING
+        await world.step()
+        world.now += 10
+        assert world.reconciler.may_ask(KEY) == Asked(KEY.namespace, answers=True)
+
+    async def test_one_of_which_this_process_knows_nothing_yet_may_not_answer(self, world) -> None:
+        await world.run_it()
+        world.reconciler._memory.clear()
+        assert world.reconciler.may_ask(KEY) == Asked(KEY.namespace, answers=False)

@@ -1,6 +1,7 @@
 """The kopf part and the watchdog: what kopf may know of, and what happens when a watch cannot be trusted."""
 
 import asyncio
+import threading
 from typing import Any
 
 import kopf
@@ -11,7 +12,7 @@ from trainyard_operator import errors
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.model import Key
 from trainyard_operator.settings import Timing
-from trainyard_operator.watch import NullDiffBaseStorage, NullProgressStorage, build_registry, build_settings
+from trainyard_operator.watch import NullDiffBaseStorage, NullProgressStorage, Watches, build_registry, build_settings
 from trainyard_operator.watchdog import Watchdog
 
 
@@ -44,6 +45,32 @@ async def test_a_handler_only_passes_on() -> None:
     (handler,) = registry._watching.get_all_handlers()
     await handler.fn(event={"type": "ADDED", "object": {"x": 1}}, logger=None)
     assert seen == [(Kind.RUN, "ADDED", {"x": 1})]
+
+
+class TestTheThreadOfKopf:
+    async def test_tells_of_an_end_that_nobody_asked_for(self, monkeypatch) -> None:
+        async def broken(**_: Any) -> None:
+            raise RuntimeError("a watch has failed")
+
+        monkeypatch.setattr(kopf, "operator", broken)
+        told = threading.Event()
+        watches = Watches((), lambda *_: None, 5, told.set)
+        watches.start([Kind.RUN])
+        assert await asyncio.to_thread(told.wait, 10)
+        await watches.stop()
+        assert not watches.alive
+
+    async def test_tells_nothing_when_it_was_asked_to_stop(self, monkeypatch) -> None:
+        async def obedient(*, stop_flag: threading.Event, **_: Any) -> None:
+            await asyncio.to_thread(stop_flag.wait, 10)
+
+        monkeypatch.setattr(kopf, "operator", obedient)
+        told = threading.Event()
+        watches = Watches((), lambda *_: None, 5, told.set)
+        watches.start([Kind.RUN])
+        await watches.stop()
+        assert not watches.alive
+        assert not told.is_set()
 
 
 class FakeWatches:

@@ -68,6 +68,11 @@ class TestAnEndedRun:
     def test_keeps_its_last_line_before_the_cluster_goes(self, last) -> None:
         assert kinds(decided(alive(finished(kept=False, completed=1), **last))) == [KeepResults]
 
+    def test_says_in_its_status_what_its_last_line_says(self) -> None:
+        """The line was read after the pass that ended the run."""
+        made = decided(alive(finished(kept=False, completed=1), progress=line(final=True, progress={"iteration": 10})))
+        assert made.status.progress["iteration"] == 10
+
     def test_keeps_what_there_is_once_it_has_waited(self) -> None:
         one = alive(finished(kept=False, completed=WAIT), progress=line(final=False))
         assert kinds(decided(one)) == [KeepResults, DeleteCluster]
