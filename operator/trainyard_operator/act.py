@@ -113,18 +113,14 @@ class Actor:
         return Postponed(f"RayCluster {place.name} has changed", 0)
 
     async def _set_finalizers(self, run: Run, finalizers: tuple[str, ...]) -> Outcome | None:
-        """Nothing when somebody else wrote first, or the run is gone: the status write finds out which."""
+        """Postponed when somebody else wrote first, or the run is gone: the watch tells which."""
         metadata = {"resourceVersion": run.resource_version, "finalizers": list(finalizers)}
         try:
             form = await self._kube.patch(RUNS, run.key.namespace, run.key.name, {"metadata": metadata})
         except errors.ApiError as error:
-            match meaning(Request.SET_FINALIZER, error):
-                case Meaning.REFUSED:
-                    message = f"the operator may not set its finalizer: {error.message}"
-                    return Refused(Reason.FINALIZER_REFUSED, message)
-                case Meaning.LATER:
-                    return _later(error)
-            return None
+            if meaning(Request.SET_FINALIZER, error) == Meaning.REFUSED:
+                return Refused(Reason.FINALIZER_REFUSED, f"the operator may not set its finalizer: {error.message}")
+            return _later(error)
         self._cache.apply(Kind.RUN, form)
         return GuardChanged(form["metadata"]["resourceVersion"])
 

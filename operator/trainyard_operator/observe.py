@@ -40,9 +40,9 @@ class Memory:
     progress_complete: bool = False
     log_tail: str = ""
     reported: float | None = None
-    answers: bool = False
     talk: Allowance = field(default_factory=Allowance)
     announced: dict[str, float] = field(default_factory=dict)
+    answers: bool = False
     silent_since: float | None = None
     chosen: Chosen = field(default_factory=Chosen)
     unexplained: Unexplained | None = None
@@ -190,8 +190,12 @@ class Observer:
         reading = await self.dashboards.job(head, job_id)
         observed = self._heard(observed, reading.job, memory)
         memory.node_id = reading.node_id or memory.node_id
-        if memory.node_id is None or reading.job.unknown:
+        if reading.job.unknown:
             return observed
+        if memory.node_id is None:
+            # Ray has no node for the driver yet, or never had one: there is no file.
+            memory.progress_complete |= reading.job.over
+            return replace(observed, progress_read=True)
         read = await self._read_progress(head, job_id, memory)
         memory.progress_complete |= read and reading.job.over
         failed = reading.job.over and reading.job.state != JobState.SUCCEEDED

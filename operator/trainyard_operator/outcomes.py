@@ -44,8 +44,7 @@ TABLE: Mapping[Request, Mapping[type[errors.ApiError], Meaning]] = {
         _OTHERWISE: Meaning.REFUSED,
     },
     Request.SET_FINALIZER: {
-        errors.ConflictError: Meaning.ASK,
-        errors.GoneError: Meaning.ASK,
+        errors.ConflictError: Meaning.LATER,
         errors.NotFoundError: Meaning.LATER,
         errors.UnavailableError: Meaning.LATER,
         _OTHERWISE: Meaning.REFUSED,

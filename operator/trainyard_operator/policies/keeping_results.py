@@ -32,7 +32,8 @@ def keep_results(observed: Observed, plan: Plan, context: Context) -> Plan:
         return steps.look_again(plan, min(wait, 1.0) or WRITE_AGAIN)
     if wait > 0:
         return steps.poll_again(steps.look_again(plan, min(wait, 1.0)), 1.0)
-    if line is None and status.progress is not None and not observed.progress_complete:
+    untold = status.condition(ConditionType.RESULTS_KEPT) is None
+    if untold and line is None and status.progress is not None and not observed.progress_complete:
         message = "the driver's last report could not be read before the cluster went"
         return _not_kept(observed, plan, context, "NotRead", message)
     return plan

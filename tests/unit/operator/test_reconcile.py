@@ -138,6 +138,7 @@ class FakeDashboards:
     tails_to_fail: int = 0
     absent: int = 0
     log: str = "log"
+    node: str | None = NODE
 
     async def job(self, head: Head, job_id: str) -> JobReading:
         self.readings += 1
@@ -147,7 +148,7 @@ class FakeDashboards:
         if self.absent:
             self.absent -= 1
             return JobReading(Job(JobState.ABSENT))
-        return JobReading(Job(self.state), NODE)
+        return JobReading(Job(self.state), self.node)
 
     async def stop(self, head: Head, job_id: str) -> None:
         self.stopped.append((job_id, head.token))
@@ -611,6 +612,25 @@ async def test_a_jump_of_the_wall_clock_ends_no_run() -> None:
     for _ in range(5):
         await world.step(1)
     assert world.status["phase"] == "Running"
+
+
+async def test_a_job_that_ended_before_ray_had_a_node_for_it_is_not_waited_for(world) -> None:
+    await world.submit()
+    world.dashboards.node = None
+    world.dashboards.state = JobState.STOPPED
+    for _ in range(3):
+        await world.step(1)
+    assert (world.status["phase"], ("rayclusters", NAME) in world.kube.objects) == ("Failed", False)
+
+
+async def test_a_job_for_which_ray_never_finds_a_node_ends_with_the_provisioning_deadline() -> None:
+    world = World(cluster={"worker": {"replicas": 1}})
+    await world.submit()
+    world.dashboards.node = None
+    world.dashboards.state = JobState.PENDING
+    for _ in range(4):
+        await world.step(300)
+    assert world.status["failure"]["reason"] == "ProvisioningDeadlineExceeded"
 
 
 class TestWhichDashboardsAPassMayWaitFor:
