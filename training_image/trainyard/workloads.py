@@ -9,9 +9,11 @@ from trainyard import summary
 from trainyard.analyst import Analyst
 from trainyard.callbacks import Callback
 from trainyard.curves import Curves
+from trainyard.errors import InvalidConfiguration
 from trainyard.progress_reporter import ProgressReporter
 from trainyard.recording.callback import Recording
 from trainyard.reports import build as report
+from trainyard.reports import provenance
 from trainyard.reports.records import ReportRecords
 from trainyard.run import Run
 from trainyard.terminal import IterationLines
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 def run(started: Started) -> dict[str, Any]:
     """Do the work on the connected Ray; return the summary."""
     specification = started.specification
+    _tell_of_data(started)
     if specification.search is not None or specification.trainable is not None:
         from trainyard import search
 
@@ -30,6 +33,23 @@ def run(started: Started) -> dict[str, Any]:
     if specification.entrypoint is not None:
         return _run_program(started, specification.entrypoint)
     return _train(started)
+
+
+def _tell_of_data(started: Started) -> None:
+    """Say how the price files were understood, and what in them may be wrong."""
+    try:
+        found = provenance.data_sets(started.specification)
+    except InvalidConfiguration as error:
+        if started.specification.search is None:
+            raise
+        started.console.print(str(error), style="yellow", highlight=False, markup=False)  # trials may differ in it
+        return
+    for data in found:
+        started.console.print(f"prices: {data['reading']}", highlight=False, markup=False, soft_wrap=True)
+        if data["jumps"]:
+            message = provenance.jumps_in_words(data)
+            started.console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
+            started.progress.condition("PricesJump", "True", "PerhapsUnadjustedSplit", message)
 
 
 def callbacks_of(started: Started) -> list[Callback]:

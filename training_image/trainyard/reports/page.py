@@ -15,6 +15,7 @@ from trainyard.reports import curves, drawing, findings, market, search, words
 from trainyard.reports.drawing import Drawing
 from trainyard.reports.episodes import POLICY
 from trainyard.reports.folder import RunFolder, finite_points, last_value, value_at
+from trainyard.reports.provenance import jumps_in_words
 from trainyard.terminal import duration
 
 TEMPLATE = "report.html.j2"
@@ -397,6 +398,10 @@ def _reproducing(run: RunFolder, gallery: _Gallery) -> list[Section]:
         extent = f"{words.count(data['rows'], 'row')}, {words.count(data['assets'], 'asset')}"
         span = f"{data['first']} to {data['last']}"
         rows.append(["data", f"{data['source']} ({extent}, {span}); SHA-256 {data['sha256']}"])
+        if data.get("reading"):
+            rows.append(["read as", data["reading"]])
+        if data.get("jumps"):
+            rows.append(["jumps", jumps_in_words(data)])
     if versions := facts.get("versions"):
         rows.append(["versions", ", ".join(f"{name} {version}" for name, version in versions.items())])
     rows += _hardware(facts.get("hardware", {}))
