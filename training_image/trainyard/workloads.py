@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def run(started: Started) -> dict[str, Any]:
     """Do the work on the connected Ray; return the summary."""
     specification = started.specification
-    _tell_of_data(started)
+    tell_of_data(started)
     if specification.search is not None or specification.trainable is not None:
         from trainyard import search
 
@@ -35,7 +35,7 @@ def run(started: Started) -> dict[str, Any]:
     return _train(started)
 
 
-def _tell_of_data(started: Started) -> None:
+def tell_of_data(started: Started) -> None:
     """Say how the price files were understood, and what in them may be wrong."""
     try:
         found = provenance.data_sets(started.specification)

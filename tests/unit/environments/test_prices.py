@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from trainyard.data import load_prices
+from trainyard.data.prices import parse_date
 from trainyard.errors import InvalidConfiguration
 
 WIDE = "Date,A,B\n2020-01-03,2,20\n2020-01-02,1,10\n2020-01-06,3,30\n"
@@ -439,3 +440,24 @@ class TestRanges:
             january.rows_between(start, end)
         assert f"config.{field}" in str(error.value)
         assert "2020-01-02 to 2020-01-31" in str(error.value)
+
+    @pytest.mark.parametrize(
+        "date", ["2020-01-06T00:00:00+01:00", "2020-01-06T00:00Z", "today", "2020-02-30", "6.1.2020", ""]
+    )
+    def test_a_border_in_a_zone_of_its_own_or_in_another_form_is_refused(self, january, date):
+        with pytest.raises(InvalidConfiguration, match="is not a date; write it as YYYY-MM-DD"):
+            january.rows_between(date, None)
+
+    @pytest.mark.parametrize(
+        ("date", "read"),
+        [
+            ("2020", "2020-01-01T00:00:00"),
+            (2020, "2020-01-01T00:00:00"),
+            ("2020-03", "2020-03-01T00:00:00"),
+            ("2020-01-02", "2020-01-02T00:00:00"),
+            ("2020-01-02T16:00", "2020-01-02T16:00:00"),
+            ("2020-01-02 16:00:00.5", "2020-01-02T16:00:00"),
+        ],
+    )
+    def test_a_border_may_be_a_year_a_month_a_day_or_a_time(self, date, read):
+        assert str(parse_date(date, "start")) == read

@@ -47,6 +47,8 @@ _DATE = (
     r"^(\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?|\d{8})"
     r" ?(Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)?$"
 )
+# Where a range begins or ends.
+_BORDER = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?)?", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 # Columns of one asset's bars beside the close. Open, high and low alone may be tickers (LOW is one).
 _BAR_COLUMNS = ({"open", "high", "low"}, {"volume"})
@@ -175,8 +177,11 @@ def load_prices(data: Any, field: str = DATA_FIELD) -> PriceTable:
 
 
 def parse_date(value: Any, field: str) -> np.datetime64:
-    """Read an ISO 8601 date or time (YAML may already have made it a date)."""
-    refusal = InvalidConfiguration.of(field, f"{value!r} is not a date", "write it as YYYY-MM-DD")
+    """Read an ISO 8601 date or time without a zone, which is the data's own; a year or a month will do."""
+    remedy = "write it as YYYY-MM-DD or YYYY-MM-DDTHH:MM, without a zone: that of the data counts"
+    refusal = InvalidConfiguration.of(field, f"{value!r} is not a date", remedy)
+    if not _BORDER.fullmatch(str(value)):
+        raise refusal
     try:
         parsed = np.datetime64(str(value), "s")
     except ValueError as error:
