@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from tests.unit.reports.folders import iteration, write_table
 from trainyard.callbacks import Evaluation
 from trainyard.environments.registry import make
+from trainyard.launch import workloads
+from trainyard.progress.channel import Progress, ProgressFile
 from trainyard.reports import account_episodes
+from trainyard.reports.build import build
 from trainyard.reports.run_facts import ReportRecords
 from trainyard.runs.checkpoints import Checkpoint
+from trainyard.runs.job import Job
 from trainyard.runs.run import Best, Identity, Outcome, Run
 from trainyard.runs.stopping import Counters
 from trainyard.runs.storage import at_directory
@@ -176,3 +183,79 @@ class TestProvenance:
     def test_environments_without_price_data_have_no_checksums(self) -> None:
         spec = SPEC | {"environment": {"name": "CartPole-v1"}, "evaluation": {"episodes": 1}, "test": {"episodes": 1}}
         assert provenance.data_sets(parse(spec)) == []
+
+
+class TestTheDataOfARun:
+    @pytest.fixture
+    def prices(self, tmp_path: Path) -> str:
+        """Asset B halves on 2020-02-03, A never does."""
+        days = [str(day) for day in np.arange("2020-01-01", "2020-12-31", dtype="datetime64[D]")]
+        rows = "".join(f"{day},{100 + row % 7},{100 if day < '2020-02-03' else 50}\n" for row, day in enumerate(days))
+        path = tmp_path / "prices.csv"
+        path.write_text("Date,A,B\n" + rows)
+        return str(path)
+
+    @staticmethod
+    def started(folder: Path, environment: dict[str, Any], **other: Any) -> Job:
+        document = {"spec": {key: SPEC[key] for key in ("algorithm", "stop")} | {"environment": environment} | other}
+        progress = Progress(ProgressFile(folder / "progress.jsonl", "job"), interval=0.0)
+        console = Console(file=StringIO(), width=200)
+        return Job(Identity("run"), parse(document["spec"]), document, at_directory(folder), progress, console)
+
+    def test_the_log_says_how_a_file_was_understood(self, tmp_path: Path, prices: str) -> None:
+        started = self.started(tmp_path, {"name": "trading", "config": {"data": prices, "asset": "A"}})
+        workloads.tell_of_data(started)
+        assert started.console.file.getvalue() == (
+            f"prices: {prices}: 2 assets (A, B), 365 rows from 2020-01-01 to 2020-12-30, mostly 1 day apart, "
+            "dates without a zone\n"
+        )
+        assert not started.progress.snapshot.get("conditions")
+
+    @pytest.mark.parametrize(
+        ("name", "config", "told"),
+        [
+            ("portfolio", {}, True),
+            ("portfolio", {"assets": ["A"]}, False),
+            ("trading", {"asset": "B"}, True),
+            ("trading", {"asset": "B", "start": "2020-03-01"}, False),
+        ],
+    )
+    def test_what_may_be_a_split_is_a_condition_where_the_run_would_learn_from_it(
+        self, tmp_path: Path, prices: str, name: str, config: dict[str, Any], told: bool
+    ) -> None:
+        started = self.started(tmp_path, {"name": name, "config": {"data": prices} | config})
+        workloads.tell_of_data(started)
+        conditions = started.progress.snapshot.get("conditions", [])
+        assert [(item["type"], item["status"]) for item in conditions] == ([("PricesJump", "True")] if told else [])
+        assert ("B goes from 100 to 50 on 2020-02-03" in started.console.file.getvalue()) is told
+        assert all("B goes from 100 to 50 on 2020-02-03" in item["message"] for item in conditions)
+
+    def test_a_split_in_the_test_alone_is_told_too(self, tmp_path: Path, prices: str) -> None:
+        config = {"data": prices, "asset": "B", "start": "2020-03-01"}
+        section = {"test": {"environmentConfig": {"start": "2020-01-01"}}}
+        started = self.started(tmp_path, {"name": "trading", "config": config}, **section)
+        (found,) = provenance.data_sets(started.specification)
+        assert found["jumps"] == ["B goes from 100 to 50 on 2020-02-03"]
+
+    def test_run_json_and_the_report_have_both(self, tmp_path: Path, prices: str) -> None:
+        started = self.started(tmp_path, {"name": "trading", "config": {"data": prices, "asset": "B"}})
+        ReportRecords(pytest.fail).on_run_start(started.run())
+        (data,) = json.loads((tmp_path / "run.json").read_text())["data"]
+        assert "mostly 1 day apart" in data["reading"]
+        write_table(tmp_path / "progress.csv", [iteration(number) for number in (1, 2, 3)])
+        page = build(tmp_path).read_text()
+        assert "mostly 1 day apart" in page
+        assert "B goes from 100 to 50 on 2020-02-03" in page
+
+    def test_a_search_whose_trials_may_name_other_data_goes_on(self, tmp_path: Path) -> None:
+        search = {
+            "search": {
+                "metric": "train/return_mean",
+                "mode": "max",
+                "parameters": [{"path": "environment.config.data", "grid": ["a.csv"]}],
+            }
+        }
+        environment = {"name": "trading", "config": {"data": "none.csv", "asset": "B"}}
+        started = self.started(tmp_path, environment, **search)
+        workloads.tell_of_data(started)
+        assert "'none.csv' cannot be read" in started.console.file.getvalue()

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trainyard.callbacks import Callback
+from trainyard.errors import InvalidConfiguration
 from trainyard.observers.curves import Curves
 from trainyard.observers.progress import ProgressReporter
 from trainyard.observers.terminal import IterationLines
@@ -15,6 +16,7 @@ from trainyard.reports import build as report
 from trainyard.reports import summary
 from trainyard.reports.run_facts import ReportRecords
 from trainyard.runs.run import Run
+from trainyard.training import provenance
 
 if TYPE_CHECKING:
     from trainyard.runs.job import Job
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 def run(job: Job) -> dict[str, Any]:
     """Do the work on the connected Ray; return the summary."""
     specification = job.specification
+    tell_of_data(job)
     if specification.search is not None or specification.trainable is not None:
         from trainyard.search import driver
 
@@ -30,6 +33,23 @@ def run(job: Job) -> dict[str, Any]:
     if specification.entrypoint is not None:
         return _run_program(job, specification.entrypoint)
     return _train(job)
+
+
+def tell_of_data(job: Job) -> None:
+    """Say how the price files were understood, and what in them may be wrong."""
+    try:
+        found = provenance.data_sets(job.specification)
+    except InvalidConfiguration as error:
+        if job.specification.search is None:
+            raise
+        job.console.print(str(error), style="yellow", highlight=False, markup=False)  # trials may differ in it
+        return
+    for data in found:
+        job.console.print(f"prices: {data['reading']}", highlight=False, markup=False, soft_wrap=True)
+        if data["jumps"]:
+            message = provenance.jumps_in_words(data)
+            job.console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
+            job.progress.condition("PricesJump", "True", "PerhapsUnadjustedSplit", message)
 
 
 def callbacks_of(job: Job) -> list[Callback]:

@@ -16,6 +16,7 @@ from trainyard.reports import drawing, findings, learning_curves, market, search
 from trainyard.reports.account_episodes import POLICY
 from trainyard.reports.drawing import Drawing
 from trainyard.reports.folder import RunFolder, finite_points, last_value, value_at
+from trainyard.training.provenance import jumps_in_words
 
 TEMPLATE = "report.html.j2"
 # Rows of the table of trials; trials.csv has all.
@@ -403,6 +404,10 @@ def _reproducing(run: RunFolder, gallery: _Gallery) -> list[Section]:
         extent = f"{wording.count(data['rows'], 'row')}, {wording.count(data['assets'], 'asset')}"
         span = f"{data['first']} to {data['last']}"
         rows.append(["data", f"{data['source']} ({extent}, {span}); SHA-256 {data['sha256']}"])
+        if data.get("reading"):
+            rows.append(["read as", data["reading"]])
+        if data.get("jumps"):
+            rows.append(["jumps", jumps_in_words(data)])
     if versions := facts.get("versions"):
         rows.append(["versions", ", ".join(f"{name} {version}" for name, version in versions.items())])
     rows += _hardware(facts.get("hardware", {}))

@@ -7,6 +7,7 @@ import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,10 @@ def _processor() -> str:
 
 
 def data_sets(specification: Specification) -> list[dict[str, Any]]:
-    """Source, extent and SHA-256 of the price tables that the built-in market environments read, each once."""
+    """Source, extent and SHA-256 of the price tables that the built-in market environments read, each once.
+
+    `reading` says how a table was understood; `jumps` lists what may be unadjusted splits in the assets and dates used.
+    """
     from trainyard.environments.registry import VECTORISED
 
     environment = specification.environment
@@ -89,15 +93,33 @@ def data_sets(specification: Specification) -> list[dict[str, Any]]:
     from trainyard.environments.market.prices import load_prices
 
     others = [section.environment_config for section in (specification.evaluation, specification.test) if section]
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for config in [environment.config, *({**environment.config, **other} for other in others)]:
         table = load_prices(config.get("data", "sp500"))
-        found[table.sha256] = {
-            "source": table.source,
-            "sha256": table.sha256,
-            "rows": len(table.dates),
-            "assets": len(table.assets),
-            "first": str(table.first.astype("datetime64[D]")),
-            "last": str(table.last.astype("datetime64[D]")),
-        }
+        entry = found.setdefault(
+            table.sha256,
+            {
+                "source": table.source,
+                "sha256": table.sha256,
+                "rows": len(table.dates),
+                "assets": len(table.assets),
+                "first": str(table.first.astype("datetime64[D]")),
+                "last": str(table.last.astype("datetime64[D]")),
+                "reading": table.described,
+                "jumps": [],
+            },
+        )
+        chosen = config.get("assets") or ([config["asset"]] if config.get("asset") else table.assets)
+        jumps = table.select(chosen).jumps(*table.rows_between(config.get("start"), config.get("end")))
+        entry["jumps"] += [jump for jump in jumps if jump not in entry["jumps"]]
     return list(found.values())
+
+
+def jumps_in_words(data: Mapping[str, Any], shown: int = 3) -> str:
+    """What a person is told of the `jumps` of one of `data_sets`."""
+    jumps = data["jumps"]
+    more = f" and {len(jumps) - shown} more" if len(jumps) > shown else ""
+    return (
+        f"{data['source']}: {'; '.join(jumps[:shown])}{more}: real, or a split that the prices are not adjusted for, "
+        "which would be learned as a return: check it, and use adjusted closes"
+    )
