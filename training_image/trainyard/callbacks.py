@@ -44,6 +44,7 @@ class Evaluation:
         metrics: by their full names (`validation/return_mean`).
         episodes: RLlib's SingleAgentEpisode objects, whole, with observations, actions, rewards and infos.
         seconds: wall time.
+        figures: of each of the episodes, `return`, `length` and the environment's own figures.
     """
 
     kind: Literal["validation", "test"]
@@ -51,6 +52,7 @@ class Evaluation:
     metrics: Metrics
     episodes: list[Any] = field(default_factory=list)
     seconds: float = 0.0
+    figures: list[Metrics] = field(default_factory=list)
 
 
 class Callback:

@@ -1,12 +1,15 @@
 """Numbers and tables as people read them: in the terminal and in reports."""
 
+import math
 from typing import Any
 
 from rich.table import Table
 
 
 def duration(seconds: float) -> str:
-    """`4.2 s`, `3 min 20 s`, `2 h 05 min`."""
+    """`4.2 s`, `3 min 20 s`, `2 h 05 min`; a dash for what is not finite."""
+    if not math.isfinite(seconds):
+        return "\N{EN DASH}"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -50,15 +50,10 @@ def record(environment: str, config: Mapping[str, Any], infos: Infos) -> Record 
     found |= _benchmarks(environment, config, found)
     periods = float(infos[-1].get("periods_per_year", performance.PERIODS_PER_YEAR))
     turnover = found["turnover"][1:] if "turnover" in found else None
-    found["figures"] = {POLICY: _figures(value, turnover, periods)} | {
-        name: _figures(values, None, periods) for name, values in found["benchmarks"].items()
+    found["figures"] = {POLICY: performance.of_account(value, turnover, periods)} | {
+        name: performance.of_account(values, None, periods) for name, values in found["benchmarks"].items()
     }
     return found
-
-
-def _figures(values: Sequence[float], turnover: Sequence[float] | None, periods: float) -> dict[str, float]:
-    found = performance.performance(values, turnover, periods)
-    return {name: number for name, number in found.items() if np.isfinite(number)}
 
 
 def _benchmarks(environment: str, config: Mapping[str, Any], found: Record) -> Record:

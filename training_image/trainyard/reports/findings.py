@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainyard import metrics as names
-from trainyard.analysis import FEWEST_POINTS, Overfitting, Trend
+from trainyard.analysis import FEWEST_POINTS, SETTLED, Gap, Overfitting, Trend
 from trainyard.progress.text import duration
 from trainyard.reports import wording
 from trainyard.reports.account_episodes import POLICY
@@ -56,7 +56,12 @@ def convergence_words(found: Findings) -> str:
         advice = "" if doubt else " More training may help."
         return f"Still improving{slower}: the last third gained {share} {numbers}.{advice}"
     if trend == Trend.CONVERGED:
-        return f"Converged: what the last third changed is noise or below 5 % of the curve's range {numbers}."
+        return f"Converged: the last third changed less than {wording.percent(SETTLED)} of the curve's range {numbers}."
+    if trend == Trend.UNCLEAR:
+        return (
+            "Cannot be told: the last third may have changed by noise alone, or by more than "
+            f"{wording.percent(SETTLED)} of the curve's range {numbers}. More iterations, or more episodes in each, would tell."
+        )
     if trend == Trend.WORSENING:
         return f"Worsening: the last third lost {share} {numbers}. A lower learning rate may help."
     points = int(found.get("convergence/points", 0))
@@ -67,7 +72,7 @@ def overfitting_words(found: Findings) -> str:
     """What validation says about training."""
     verdict = found.get("overfitting/verdict")
     if verdict is None or verdict == Overfitting.UNKNOWN:
-        return f"Cannot be judged: fewer than {FEWEST_POINTS} evaluations have a value."
+        return f"Cannot be judged: fewer than {2 * FEWEST_POINTS} iterations or evaluations have a value."
     if not {f"overfitting/{name}" for name in ("best_iteration", "fall", "train_change")} <= set(found):
         return f"{verdict}."  # the folder is of another version of Trainyard
     best, fall = int(found["overfitting/best_iteration"]), wording.percent(found["overfitting/fall"])
@@ -91,9 +96,12 @@ def gap_words(found: Findings) -> list[str]:
         gap = found.get(f"generalisation/{kind}/gap")
         if metric is None or gap is None:
             continue
-        relation = "better on training data than" if gap > 0 else "no better on training data than"
+        relation = "better" if gap > 0 else "worse"
+        # Folders of an earlier version have no verdict on it.
+        chance = ", which chance explains" if found.get(f"generalisation/{kind}/verdict") == Gap.UNCLEAR else ""
+        size = wording.difference(metric, abs(gap))
         sentences.append(
-            f"The {wording.label(metric)} is {wording.difference(metric, abs(gap))} {relation} in the {kind}."
+            f"The {wording.label(metric)} is {size} {relation} on training data than in the {kind}{chance}."
         )
     return sentences
 
@@ -114,7 +122,9 @@ def stopped_early(run: RunFolder) -> bool:
 def account_title(record: Mapping[str, Any]) -> str:
     """What the policy earned against what it has to beat."""
     earned = record["figures"][POLICY].get("total_return", math.nan)
-    others = {name: figures["total_return"] for name, figures in record["figures"].items() if name != POLICY}
+    others = {
+        name: figures.get("total_return", math.nan) for name, figures in record["figures"].items() if name != POLICY
+    }
     if not others:
         return f"The policy earned {wording.percent(earned, signed=True)}"
     against = [

@@ -27,6 +27,8 @@ _LAST = ("duration_seconds", "state", "error")
 
 Columns = dict[str, np.ndarray]
 
+LARGEST_DRAWN = 1e100
+
 
 class NothingToReport(UserError):
     """The folder has no table that a report could be made of."""
@@ -162,11 +164,16 @@ def _trials(path: Path, spec: dict[str, Any]) -> list[TrialResult]:
     return found
 
 
+def is_drawable(values: np.ndarray) -> np.ndarray:
+    """Which values are finite and so small that the arithmetic of an axis has room for them."""
+    return np.abs(values) <= LARGEST_DRAWN  # False for NaN
+
+
 def finite_points(columns: Columns, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
-    """The rows in which both columns have a value; empty where one of the columns is missing."""
+    """The rows in which both columns have a value that can be drawn; empty where one of the columns is missing."""
     if x not in columns or y not in columns:
         return np.empty(0), np.empty(0)
-    both = np.isfinite(columns[x]) & np.isfinite(columns[y])
+    both = is_drawable(columns[x]) & is_drawable(columns[y])
     return columns[x][both], columns[y][both]
 
 

@@ -24,6 +24,7 @@ from trainyard.reports.drawing import (
     end_labels,
     percent_axis,
 )
+from trainyard.reports.folder import is_drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +35,13 @@ LARGEST_WEIGHTS = 5
 # Above this ratio of highest to lowest value, equal percentages are shown at equal heights.
 _LOG_ABOVE = 5.0
 _BENCHMARK_COLOURS = {BUY_AND_HOLD: ORANGE, EQUAL_WEIGHT: PURPLE}
+
+
+def not_drawable(record: Record) -> list[str]:
+    """Which of the record's series cannot be drawn: `value` (with its benchmarks), `price`, `weights`."""
+    series = {"value": [record["value"], *record["benchmarks"].values()]}
+    series |= {name: [record[name]] for name in ("price", "weights") if name in record}
+    return [name for name, tables in series.items() if not all(is_drawable(np.asarray(t)).all() for t in tables)]
 
 
 def account(record: Record) -> Drawing:
@@ -53,7 +61,7 @@ def account(record: Record) -> Drawing:
     mine = series[0][1]
     below.fill_between(x, mine / np.maximum.accumulate(mine) - 1, 0, color=BLUE, alpha=0.14, linewidth=0)
     everything = np.concatenate([values for _, values, _ in series])
-    if everything.max() > _LOG_ABOVE * everything.min():
+    if everything.max() > _LOG_ABOVE * everything.min() > 0:
         top.set_yscale("log")
     top.set_ylabel("value of the account")
     top.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import yaml
 
 from trainyard import metrics as names
@@ -15,7 +16,7 @@ from trainyard.progress.text import duration
 from trainyard.reports import drawing, findings, learning_curves, market, search_section, wording
 from trainyard.reports.account_episodes import POLICY
 from trainyard.reports.drawing import Drawing
-from trainyard.reports.folder import RunFolder, finite_points, last_value, value_at
+from trainyard.reports.folder import LARGEST_DRAWN, RunFolder, finite_points, last_value, value_at
 from trainyard.training.provenance import jumps_in_words
 
 TEMPLATE = "report.html.j2"
@@ -215,6 +216,8 @@ def _learning(run: RunFolder, gallery: _Gallery) -> list[Section]:
     if not run.curves:
         return []
     section = Section("learning", "Learning")
+    if large := [name for name, column in run.curves.items() if (np.abs(column) > LARGEST_DRAWN).any()]:
+        section.paragraphs.append(f"Values too large to be drawn are left out of {wording.listed(large)}.")
     _, y = finite_points(run.curves, names.TIME_ENV_STEPS, names.TRAIN_RETURN_MEAN)
     if len(y) > 1:
         gallery.add(
@@ -332,18 +335,22 @@ def _account(record: dict[str, Any], title: str, gallery: _Gallery) -> Section:
     play = "most probable actions" if record.get("greedy", True) else "sampled actions"
     caption = f"One episode with {play}, policy of iteration {record['iteration']}{span}."
     costs = " Benchmarks pay the environment's costs." if record["benchmarks"] else ""
+    left_out = market.not_drawable(record)
     gallery.add(
-        section, f"account-{kind}", lambda: market.account(record), findings.account_title(record),
+        section, f"account-{kind}", lambda: None if "value" in left_out else market.account(record),
+        findings.account_title(record),
         f"Value and drawdown of the account. {findings.account_title(record)}.", caption + costs,
     )  # fmt: skip
     section.tables.append(_performance(record))
-    if "price" in record:
+    if left_out:
+        section.paragraphs.append(f"Not drawn, because values are not finite or too large: {wording.listed(left_out)}.")
+    if "price" in record and "price" not in left_out:
         gallery.add(
             section, f"trades-{kind}", lambda: market.trades(record), wording.capital(findings.trades_title(record)),
             f"The price with purchases and sales: {findings.trades_title(record)}.",
             "Triangles up are purchases, down are sales; green and red areas are long and short positions.",
         )  # fmt: skip
-    if "weights" not in record or len(record.get("assets", [])) < 2:
+    if "weights" not in record or "weights" in left_out or len(record.get("assets", [])) < 2:
         return section
     gallery.add(
         section, f"weights-{kind}", lambda: market.weights(record), findings.weights_title(record),

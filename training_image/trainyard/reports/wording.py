@@ -81,6 +81,8 @@ def plain(number: float | None) -> str:
 
 
 def percent(number: float, *, signed: bool = False) -> str:
+    if not math.isfinite(number):
+        return DASH
     digits = 0 if abs(number) >= 1 else 1
     return f"{100 * number:{'+' if signed else ''}.{digits}f}{SPACE}%".replace("-", MINUS)
 

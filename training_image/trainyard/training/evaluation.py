@@ -54,11 +54,9 @@ class Evaluator:
         # Asked for episodes, the runner resets its environment with its seed first, every time.
         episodes = self._runner.sample(num_episodes=self._episodes, explore=self._explore)
         self._runner.get_metrics()
-        summary = summarise(
-            episode_figures([episode]) | performance.of_infos(episode.get_infos()) for episode in episodes
-        )
-        named = {f"{self.kind}/{name}": value for name, value in summary.items()}
-        return Evaluation(self.kind, iteration, named, episodes, time.monotonic() - started)
+        found = [episode_figures([episode]) | performance.of_infos(episode.get_infos()) for episode in episodes]
+        named = {f"{self.kind}/{name}": value for name, value in summarise(found).items()}
+        return Evaluation(self.kind, iteration, named, episodes, time.monotonic() - started, found)
 
     def stop(self) -> None:
         self._runner.stop()

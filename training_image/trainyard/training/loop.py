@@ -131,6 +131,8 @@ class _Loop:
             names.ENV_STEPS_PER_SECOND: fresh / seconds,
             names.EPISODES_PER_SECOND: len(episodes) / seconds,
         }
+        if (fresh_return := names.summarise(episodes).get("return_mean")) is not None:
+            values[names.TRAIN_FRESH_RETURN_MEAN] = fresh_return
         total_loss = loss(result)
         if total_loss is not None:
             values[names.TRAIN_LOSS] = total_loss

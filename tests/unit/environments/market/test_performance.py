@@ -44,3 +44,10 @@ def test_a_year_of_one_percent_a_day_has_that_cagr():
 def test_what_is_no_account_is_refused(values):
     with pytest.raises(ValueError, match="at least two positive values"):
         performance(values)
+
+
+def test_growth_too_large_for_a_number_is_infinite():
+    # +15 % in 100 steps, 525,600 periods a year: 1.15 ** 5256 is about 1e319
+    figures = performance(100 * 1.15 ** (np.arange(101) / 100), periods_per_year=525_600)
+    assert figures["cagr"] == math.inf
+    assert figures["total_return"] == pytest.approx(0.15)
