@@ -60,7 +60,8 @@ def convergence_words(found: Findings) -> str:
     if trend == Trend.UNCLEAR:
         return (
             "Cannot be told: the last third may have changed by noise alone, or by more than "
-            f"{wording.percent(SETTLED)} of the curve's range {numbers}. More iterations, or more episodes in each, would tell."
+            f"{wording.percent(SETTLED)} of the curve's range {numbers}. "
+            "More iterations, or more episodes in each, would tell."
         )
     if trend == Trend.WORSENING:
         return f"Worsening: the last third lost {share} {numbers}. A lower learning rate may help."
