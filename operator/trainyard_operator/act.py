@@ -1,6 +1,7 @@
 """Effects on Kubernetes and Ray. Each is idempotent and fenced; what the API answers goes into the cache at once."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from trainyard_operator import errors
@@ -17,7 +18,9 @@ from trainyard_operator.model import (
     GuardChanged,
     KeepResults,
     Key,
+    NotDeleted,
     Outcome,
+    Postponed,
     Refused,
     ResultsKept,
     ResultsLost,
@@ -26,10 +29,13 @@ from trainyard_operator.model import (
     SubmitJob,
     Unguard,
 )
-from trainyard_operator.objects import owner_uid, read_cluster
+from trainyard_operator.outcomes import Meaning, Request, meaning
+from trainyard_operator.readings.objects import owner_uid, read_cluster
 from trainyard_operator.vocabulary import FINALIZER, Reason
 
 Form = Mapping[str, Any]
+AGAIN_SECONDS = 5.0
+"""Until an effect that the API server could not take is tried again."""
 
 
 class Actor:
@@ -39,7 +45,7 @@ class Actor:
         self._cache = cache
 
     async def act(self, run: Run, effect: Effect, head: Head | None) -> Outcome | None:
-        """Carry out one effect. Raises errors.UnavailableError and errors.FencedError: the pass is repeated later."""
+        """Carry out one effect. What the API server answers is an outcome; raises errors.FencedError alone."""
         key = run.key
         match effect:
             case CreateCluster(secret, cluster):
@@ -54,13 +60,13 @@ class Actor:
             case StopJob(job_id):
                 assert head is not None
                 await self._dashboards.stop(head, job_id)
+                return None
             case KeepResults(config_map):
                 return await self._keep_results(key, config_map)
             case DeleteCluster(name, uid):
-                await self.delete_cluster(key.namespace, name, uid)
+                return await self.delete_cluster(key.namespace, name, uid)
             case DeleteRun(uid):
-                await self._delete_run(key, uid)
-        return None
+                return await self._delete_run(key, uid)
 
     async def announce(self, namespace: str, event: Form) -> None:
         """Post an Event; of one that exists the time is brought up to date."""
@@ -70,27 +76,51 @@ class Actor:
             name = event["metadata"]["name"]
             await self._kube.patch(EVENTS, namespace, name, {"lastTimestamp": event["lastTimestamp"]})
 
-    async def delete_cluster(self, namespace: str, name: str, uid: str) -> None:
+    async def delete_cluster(self, namespace: str, name: str, uid: str) -> Outcome | None:
+        """Delete the cluster with that uid, and no successor of its name."""
+        place = Key(namespace, name)
         try:
             answer = await self._kube.delete(CLUSTERS, namespace, name, uid)
-        except (errors.NotFoundError, errors.ConflictError):
-            # Gone, or another object has taken the name.
-            self._cache.forget(Kind.CLUSTER, Key(namespace, name), uid)
-            return
+        except errors.ApiError as error:
+            match meaning(Request.DELETE, error):
+                case Meaning.DONE:
+                    self._cache.forget(Kind.CLUSTER, place, uid)
+                    return None
+                case Meaning.ASK:
+                    return await self._look_again(place, uid)
+                case Meaning.REFUSED:
+                    return NotDeleted(f"RayCluster {name} cannot be deleted: {error.message}")
+            return _later(error)
         if answer.get("kind") == "RayCluster":
             self._cache.apply(Kind.CLUSTER, answer)
         else:
-            self._cache.forget(Kind.CLUSTER, Key(namespace, name), uid)
+            self._cache.forget(Kind.CLUSTER, place, uid)
+        return None
+
+    async def _look_again(self, place: Key, uid: str) -> Outcome | None:
+        """A conflict: another object has taken the name, or this one has changed."""
+        try:
+            form = await self._kube.get(CLUSTERS, place.namespace, place.name)
+        except errors.GoneError:
+            self._cache.forget(Kind.CLUSTER, place, uid)
+            return None
+        except errors.ApiError as error:
+            return _later(error)
+        if form["metadata"]["uid"] != uid:
+            self._cache.forget(Kind.CLUSTER, place, uid)
+            return None
+        self._cache.apply(Kind.CLUSTER, form)
+        return Postponed(f"RayCluster {place.name} has changed", 0)
 
     async def _set_finalizers(self, run: Run, finalizers: tuple[str, ...]) -> Outcome | None:
-        """Nothing when somebody else wrote first, or the run is gone: the next pass decides anew."""
+        """Postponed when somebody else wrote first, or the run is gone: the watch tells which."""
         metadata = {"resourceVersion": run.resource_version, "finalizers": list(finalizers)}
         try:
             form = await self._kube.patch(RUNS, run.key.namespace, run.key.name, {"metadata": metadata})
-        except errors.ForbiddenError as error:
-            return Refused(Reason.FINALIZER_REFUSED, f"the operator may not set its finalizer: {error.message}")
-        except (errors.ConflictError, errors.NotFoundError):
-            return None
+        except errors.ApiError as error:
+            if meaning(Request.SET_FINALIZER, error) == Meaning.REFUSED:
+                return Refused(Reason.FINALIZER_REFUSED, f"the operator may not set its finalizer: {error.message}")
+            return _later(error)
         self._cache.apply(Kind.RUN, form)
         return GuardChanged(form["metadata"]["resourceVersion"])
 
@@ -99,14 +129,8 @@ class Actor:
             if secret is not None:
                 await self._create_secret(key, secret)
             form = await self._create_or_get(key, cluster)
-        except errors.InvalidError as error:
-            return Refused(
-                Reason.CLUSTER_REFUSED, f"the API server refuses the cluster: {error.message}", hopeless=True
-            )
-        except errors.ForbiddenError as error:
-            return Refused(Reason.CLUSTER_REFUSED, f"the API server does not allow it: {error.message}")
-        except errors.NotFoundError as error:
-            return Refused(Reason.CLUSTER_REFUSED, f"the API server cannot place it: {error.message}")
+        except errors.ApiError as error:
+            return _not_created(error)
         wanted = cluster["metadata"]["ownerReferences"][0]["uid"]
         if owner_uid(form) != wanted:
             name = cluster["metadata"]["name"]
@@ -116,10 +140,8 @@ class Actor:
 
     async def _create_secret(self, key: Key, secret: Form) -> None:
         """One that exists holds the same token, because the name and the token follow from the same uid."""
-        try:
+        with suppress(errors.ExistsError):
             await self._kube.create(SECRETS, key.namespace, secret)
-        except errors.ExistsError:
-            return
 
     async def _create_or_get(self, key: Key, cluster: Form) -> Form:
         try:
@@ -138,8 +160,22 @@ class Actor:
             return ResultsLost(f"ConfigMap {name} could not be written: {error.message}")
         return ResultsKept(name)
 
-    async def _delete_run(self, key: Key, uid: str) -> None:
+    async def _delete_run(self, key: Key, uid: str) -> Outcome | None:
         try:
             await self._kube.delete(RUNS, key.namespace, key.name, uid)
-        except (errors.NotFoundError, errors.ConflictError):
-            return
+        except errors.ApiError as error:
+            return None if meaning(Request.DELETE, error) in (Meaning.DONE, Meaning.ASK) else _later(error)
+        return None
+
+
+def _not_created(error: errors.ApiError) -> Refused:
+    """Why there is no cluster, in the API server's words."""
+    if meaning(Request.CREATE_CLUSTER, error) == Meaning.HOPELESS:
+        return Refused(Reason.CLUSTER_REFUSED, f"the API server refuses the cluster: {error.message}", hopeless=True)
+    if isinstance(error, errors.UnavailableError):
+        return Refused(Reason.CLUSTER_NOT_CREATED, f"the API server cannot create the cluster now: {error.message}")
+    return Refused(Reason.CLUSTER_REFUSED, f"the API server does not allow the cluster: {error.message}")
+
+
+def _later(error: errors.ApiError) -> Postponed:
+    return Postponed(error.message, AGAIN_SECONDS)

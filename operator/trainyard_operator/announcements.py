@@ -20,11 +20,12 @@ MAX_MESSAGE = 1024
 
 @dataclass(frozen=True)
 class Announcement:
-    """`warning` for what somebody may want to act on."""
+    """`warning` for what somebody may want to act on. `about` is what may come and go: told at most once a minute."""
 
     reason: str
     message: str
     warning: bool = False
+    about: str = ""
 
 
 def announcements(old: Status, new: Status) -> tuple[Announcement, ...]:
@@ -49,7 +50,10 @@ def _troubles(old: Status, new: Status) -> list[Announcement]:
         if before and (before.status, before.reason) == (condition.status, condition.reason):
             continue
         if _is_trouble(condition.type, condition.status, condition.reason):
-            told.append(Announcement(condition.reason, condition.message, True))
+            # A driver chooses its own words; pods' and the operator's reasons are news of their own.
+            own = condition.type in set(ConditionType)
+            about = f"{condition.type}/{condition.reason}" if own else str(condition.type)
+            told.append(Announcement(condition.reason, condition.message, True, about))
     return told
 
 
@@ -57,10 +61,10 @@ def _is_trouble(kind: str, status: str, reason: str) -> bool:
     if kind == ConditionType.CLUSTER_READY:
         return status == "False" and reason not in QUIET_REASONS
     if kind == ConditionType.RUNNING:
-        return status == "Unknown"
+        return status == "Unknown" or reason == Reason.FINALIZER_REFUSED
     if kind in (ConditionType.KUBERAY_MISSING, ConditionType.SPEC_CHANGED, ConditionType.JOB_LEFT):
         return status == "True"
-    if kind == ConditionType.RESULTS_KEPT:
+    if kind in (ConditionType.RESULTS_KEPT, ConditionType.PROGRESS_READABLE):
         return status == "False"
     return kind not in set(ConditionType) and status == "True"
 

@@ -5,10 +5,9 @@ import logging
 import secrets
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import aiohttp
 from aiohttp import web as aioweb
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
@@ -21,14 +20,20 @@ from trainyard_operator.lease import Lease
 from trainyard_operator.metrics import Instruments, RunCollector
 from trainyard_operator.model import Key
 from trainyard_operator.observe import Observer
-from trainyard_operator.reconcile import Reconciler
+from trainyard_operator.reconcile import Asked, Reconciler
 from trainyard_operator.settings import Settings
+from trainyard_operator.shares import Shares
 from trainyard_operator.watch import Watches
 from trainyard_operator.watchdog import Watchdog
 from trainyard_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
 MAX_BACKOFF = 30.0
+LIST_PAUSE = 1.0
+READINGS = 128
+"""Passes at the same time that may wait for a dashboard: below the pool of connections to them."""
+READINGS_EACH = 16
+"""Of those, for the heads of one namespace that answer, and for those that do not: each keeps a place for seconds."""
 
 
 class Application:
@@ -43,6 +48,7 @@ class Application:
         self.identity = f"{settings.identity}_{secrets.token_hex(4)}"
         self._stop = asyncio.Event()
         self._failures: dict[Key, int] = {}
+        self._shares: Shares[Asked] = Shares(READINGS, READINGS_EACH)
         self._lease: Lease | None = None
         self._watchdog: Watchdog | None = None
         self._reconciler: Reconciler | None = None
@@ -58,7 +64,12 @@ class Application:
         kube = await KubeClient.connect(seconds=timing.request_timeout, observer=self.instruments.observe_request)
         self._lease = Lease(kube, self.settings.lease, self.settings.namespace, self.identity)
         kube.fence = self._lease.check
-        watches = Watches(self.settings.namespaces, self._deliver_from(loop), timing.request_timeout)
+        watches = Watches(
+            self.settings.namespaces,
+            self._deliver_from(loop),
+            timing.request_timeout,
+            self._ended_from(loop),
+        )
         self._watchdog = Watchdog(
             kube,
             self.cache,
@@ -68,20 +79,18 @@ class Application:
             self.queue.add,
             self.instruments.repairs.inc,
         )
-        connector = aiohttp.TCPConnector(limit=200, limit_per_host=4)
-        session = aiohttp.ClientSession(connector=connector)
+        dashboards = Dashboards(
+            kube, self.settings.dashboard_access, self.settings.dashboard_url, timing.dashboard_timeout
+        )
         server = await self._serve()
         try:
-            dashboards = Dashboards(
-                session, kube, self.settings.dashboard_access, self.settings.dashboard_url, timing.dashboard_timeout
-            )
             self._reconciler = self._wire(kube, dashboards, self._watchdog)
             await self._until_stopped(self._lead(self._watchdog, self._lease))
         finally:
             await self._lease.release()
             await watches.stop()
             await server.cleanup()
-            await session.close()
+            await dashboards.close()
             await kube.close()
 
     def _wire(self, kube: KubeClient, dashboards: Dashboards, watchdog: Watchdog) -> Reconciler:
@@ -111,10 +120,7 @@ class Application:
             logger.info("this replica leads: %s", self.identity)
             self.instruments.leader.set(1)
             parts.append(asyncio.create_task(lease.keep(), name="lease"))
-            await watchdog.relist()
-            for key in self.cache.known():
-                self.queue.add(key)
-            parts += [asyncio.create_task(self._work(), name=f"worker-{n}") for n in range(self.settings.workers)]
+            parts.append(asyncio.create_task(self._take_over(watchdog), name="work"))
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in done:
                 part.result()
@@ -134,20 +140,48 @@ class Application:
                 return
             await asyncio.sleep(1.0 if not watchdog.served else self.settings.timing.kuberay_probe)
 
-    async def _work(self) -> None:
-        """One worker. Whatever goes wrong with one run is logged, waited out, and never stops another run."""
+    async def _take_over(self, watchdog: Watchdog) -> None:
+        """Look at everything again, then work. An API server that cannot be listed now is asked until it can."""
+        while True:
+            try:
+                await watchdog.relist()
+                break
+            except errors.ApiError as error:
+                logger.warning("the API server cannot be listed yet: %s", error)
+                await asyncio.sleep(LIST_PAUSE)
+        for key in self.cache.known():
+            self.queue.add(key)
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.settings.workers):
+                group.create_task(self._work(group), name=f"worker-{number}")
+
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        """One worker. It does not wait for dashboards: a pass that may ask one has its namespace's share of those."""
+        assert self._reconciler is not None
         while True:
             key = await self.queue.get()
-            try:
-                wait = await self._reconcile(key)
-            finally:
-                self.queue.done(key)
-            if wait is None:
-                self.queue.forget(key)
-            elif wait <= 0:
-                self.queue.add(key)
+            asked = self._reconciler.may_ask(key)
+            if asked is None:
+                await self._pass(key)
             else:
-                self.queue.add_after(key, wait)
+                group.create_task(self._pass_in_turn(key, asked), name=f"reading {key}")
+
+    async def _pass_in_turn(self, key: Key, asked: Asked) -> None:
+        async with self._shares.turn(asked):
+            await self._pass(key)
+
+    async def _pass(self, key: Key) -> None:
+        """Whatever goes wrong with one run is logged, waited out, and never stops another run."""
+        try:
+            wait = await self._reconcile(key)
+        finally:
+            self.queue.done(key)
+        if wait is None:
+            self.queue.forget(key)
+        elif wait <= 0:
+            self.queue.add(key)
+        else:
+            self.queue.add_after(key, wait)
 
     async def _reconcile(self, key: Key) -> float | None:
         assert self._reconciler is not None
@@ -177,10 +211,19 @@ class Application:
 
         return deliver
 
+    def _ended_from(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        """What kopf's thread calls when it ends by itself."""
+
+        def ended() -> None:
+            assert self._watchdog is not None
+            loop.call_soon_threadsafe(self._watchdog.watches_ended)
+
+        return ended
+
     def _take_in(self, kind: Kind, event: str | None, form: Mapping[str, Any]) -> None:
         self.instruments.events.labels(kind).inc()
         if self._watchdog:
-            self._watchdog.confirm(kind)
+            self._watchdog.heard(kind, form)
         if run_key(kind, form) is None:
             return
         key = self.cache.remove(kind, form) if event == "DELETED" else self.cache.apply(kind, form)

@@ -11,7 +11,7 @@ from typing import Any
 
 from trainyard_operator import names
 from trainyard_operator.model import Key
-from trainyard_operator.objects import key_of, slim_cluster, slim_pod, slim_run
+from trainyard_operator.readings.objects import key_of, slim_cluster, slim_pod, slim_run
 from trainyard_operator.vocabulary import KIND
 
 Form = Mapping[str, Any]
@@ -107,6 +107,11 @@ class Cache:
             self._of_run[kind][run].discard(place)
             if not self._of_run[kind][run]:
                 del self._of_run[kind][run]
+
+    def restore(self, kind: Kind, form: Form) -> Key | None:
+        """Take in an object that counted as gone although the API server, asked for it, has it."""
+        self._gone.pop(form["metadata"]["uid"], None)
+        return self.apply(kind, form)
 
     def repair(self, kind: Kind, listed: Iterable[Form], list_version: str, namespace: str | None = None) -> set[Key]:
         """Make the cache (of one namespace) equal to a list; the runs for which something had been missed.

@@ -1,6 +1,7 @@
-"""Times as the API writes them: RFC 3339, UTC, whole seconds. Nothing here reads a clock."""
+"""Times as the API writes them (RFC 3339, UTC, whole seconds), and a clock that does not jump."""
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 
 def to_text(time: datetime) -> str:
@@ -14,3 +15,26 @@ def from_text(text: str | None) -> datetime | None:
 
 def from_unix(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+class SteadyClock:
+    """The wall clock without its jumps, so that none of them makes a deadline pass.
+
+    It advances with the monotonic clock and follows the wall clock at `slew` seconds a second: a correction by a second
+    is caught up with in some ten, one by an hour counts for hours as if it had not been.
+    """
+
+    def __init__(self, wall: Callable[[], datetime], monotonic: Callable[[], float], slew: float = 0.1) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._slew = slew
+        self._time = wall()
+        self._read = monotonic()
+
+    def __call__(self) -> datetime:
+        now = self._monotonic()
+        passed, self._read = now - self._read, now
+        self._time += timedelta(seconds=passed)
+        most = timedelta(seconds=passed * self._slew)
+        self._time += max(-most, min(most, self._wall() - self._time))
+        return self._time

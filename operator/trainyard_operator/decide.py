@@ -8,8 +8,8 @@ from trainyard_operator.policies.admission import admission
 from trainyard_operator.policies.cleanup import cleanup
 from trainyard_operator.policies.completion import completion
 from trainyard_operator.policies.deadlines import deadlines
-from trainyard_operator.policies.progress import progress
 from trainyard_operator.policies.provisioning import provisioning
+from trainyard_operator.policies.reporting import reporting
 from trainyard_operator.policies.resumption import resumption
 from trainyard_operator.policies.retention import retention
 from trainyard_operator.policies.retry import retry
@@ -28,7 +28,7 @@ CHAIN: tuple[Policy, ...] = (
     selection,  # or the existing one that it is for
     deadlines,  # is it late?
     submission,  # its job
-    progress,  # what the driver says
+    reporting,  # what the driver says
     completion,  # how the job ended
     retry,  # what a failure means
 )

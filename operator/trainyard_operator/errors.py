@@ -1,11 +1,15 @@
 """The operator's errors, drawn first. Everything that a client raises is one of these.
 
+`outcomes` has the table of which answer becomes which, and of what follows from it.
+
 ApiError
-├── NotFoundError        404
+├── NotFoundError        404: the resource is not served (yet), or somebody in between has answered, or
+│   └── GoneError        404 that names the object: it is not there
 ├── ConflictError        409, somebody else wrote first
 ├── ExistsError          409, a create of what is already there
 ├── ForbiddenError       401, 403
-├── InvalidError         400, 422: the same request can never succeed
+├── InvalidError         400, 422 with the fields that are wrong: the same request can never succeed
+├── DeniedError          any other 400, 422: by a webhook or an admission policy, which may change
 └── UnavailableError     429, 5xx, timeouts, connections: try again, at nobody's charge
 CredentialsError         no way to the API server is configured
 FencedError              a write without a Lease that is fresh enough
@@ -30,6 +34,10 @@ class NotFoundError(ApiError):
     pass
 
 
+class GoneError(NotFoundError):
+    pass
+
+
 class ConflictError(ApiError):
     pass
 
@@ -43,6 +51,10 @@ class ForbiddenError(ApiError):
 
 
 class InvalidError(ApiError):
+    pass
+
+
+class DeniedError(ApiError):
     pass
 
 

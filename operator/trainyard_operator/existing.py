@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from trainyard_operator import errors
 from trainyard_operator.clients.kube import CLUSTERS, SECRETS, Form, KubeClient
 from trainyard_operator.model import Cluster, Pod, Run
-from trainyard_operator.objects import TokenSource, read_cluster, read_head, token_source
+from trainyard_operator.readings.objects import TokenSource, read_cluster, read_head, token_source
 from trainyard_operator.vocabulary import Reason
 
 CLUSTER_SECONDS = 5.0
@@ -54,7 +54,7 @@ class ExistingClusters:
         assert run.status.cluster_name is not None
         try:
             form = await self._kube.get(CLUSTERS, run.key.namespace, run.status.cluster_name)
-        except errors.NotFoundError:
+        except errors.GoneError:
             form = None
         chosen.name, chosen.read = run.status.cluster_name, self._monotonic()
         if form is None or "deletionTimestamp" in form["metadata"]:
@@ -90,7 +90,7 @@ class ExistingClusters:
                 f"Secret with the chart's value existingClusters.tokenSecrets ({{namespace: {namespace}, "
                 f"secrets: [{source.secret}]}}), or with a Role of your own"
             )
-        except errors.NotFoundError:
+        except errors.GoneError:
             return Reason.TOKEN_MISSING, f"the RayCluster asks for a token, and {place} does not exist"
         return _decoded(secret.get("data", {}), source.key) or (
             Reason.TOKEN_MISSING,

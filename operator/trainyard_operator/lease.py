@@ -6,15 +6,17 @@ that was frozen, or cut off, stops writing before another one starts.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from trainyard_operator import errors
-from trainyard_operator.clients.kube import LEASES, KubeClient
+from trainyard_operator.clients.kube import KubeClient
 from trainyard_operator.settings import LeaseSettings
 
+logger = logging.getLogger(__name__)
 Form = Mapping[str, Any]
 
 
@@ -73,12 +75,14 @@ class Lease:
         try:
             self._record = await self._write(self._record)
             self._renewed = started
-        except errors.ConflictError:
-            await self._look()
+            return
+        except (errors.ConflictError, errors.ExistsError, errors.NotFoundError) as error:
+            problem = await self._look() or error.message
         except errors.ApiError as error:
-            age = self._clock() - (self._renewed if self._renewed is not None else started)
-            if age >= self._settings.duration * 2 / 3:
-                raise errors.LeaseLostError(f"not renewed for {age:.0f} s: {error}") from error
+            problem = error.message
+        age = self._clock() - (self._renewed if self._renewed is not None else started)
+        if age >= self._settings.duration * 2 / 3:
+            raise errors.LeaseLostError(f"not renewed for {age:.0f} s: {problem}")
 
     async def release(self) -> None:
         """Let another replica take it at once. Failing is harmless: it runs out by itself."""
@@ -91,13 +95,20 @@ class Lease:
         except errors.ApiError:
             return
 
-    async def _look(self) -> None:
-        """After a conflict: still ours means that somebody only touched it."""
-        self._record = await self._kube.get(LEASES, self._namespace, self._settings.name)
-        holder = self._record["spec"].get("holderIdentity")
+    async def _look(self) -> str | None:
+        """After a conflict: still ours means that somebody only touched it; gone, that it has to be made anew.
+
+        What kept it from looking, None when nothing did. Raises LeaseLostError when the Lease is another's.
+        """
+        try:
+            self._record = await self._read()
+        except errors.ApiError as error:
+            return error.message
+        holder = self._record["spec"].get("holderIdentity") if self._record else self.identity
         if holder != self.identity:
             self._renewed = None
             raise errors.LeaseLostError(f"{holder!r} holds the Lease")
+        return None
 
     async def _try_to_take(self) -> bool:
         started = self._clock()
@@ -106,21 +117,26 @@ class Lease:
             if record is not None and not self._is_free(record):
                 return False
             self._record = await self._write(record)
-        except errors.ApiError:
+        except (errors.ConflictError, errors.ExistsError):
+            return False  # another replica was faster
+        except errors.ApiError as error:
+            logger.warning("the Lease cannot be taken now: %s", error)
             return False
         self._renewed = started
         return True
 
     async def _read(self) -> Form | None:
+        """None when there is none."""
         try:
-            return await self._kube.get(LEASES, self._namespace, self._settings.name)
+            return await self._kube.read_lease(self._namespace, self._settings.name, self._settings.request)
         except errors.NotFoundError:
             return None
 
     def _is_free(self, record: Form) -> bool:
-        """Released, or unchanged for its duration since it was first seen like this."""
+        """Released, or unchanged for its duration since it was first seen like this, or taken by a request of this
+        process whose answer was lost."""
         spec = record.get("spec", {})
-        if not spec.get("holderIdentity"):
+        if spec.get("holderIdentity") in (None, "", self.identity):
             return True
         version = record["metadata"]["resourceVersion"]
         if self._seen is None or self._seen[0] != version:
@@ -139,7 +155,7 @@ class Lease:
             "leaseTransitions": old.get("leaseTransitions", 0) + (0 if same else 1),
         }
         if record is None:
-            body = {
+            body: Form = {
                 "apiVersion": "coordination.k8s.io/v1",
                 "kind": "Lease",
                 "metadata": {"name": self._settings.name, "namespace": self._namespace},

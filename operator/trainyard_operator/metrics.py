@@ -1,7 +1,8 @@
 """/metrics: the operator's own instruments, and a collector over the cache, so that a series ends with its object.
 
 Labels are namespace, name and closed sets; units and base units in the names. Per-run series are exported by the holder
-of the Lease only. docs/reference/prometheus.md lists them all.
+of the Lease only; of a run that is over there is what its status says, and nothing of its trials.
+docs/reference/prometheus.md lists them all.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,9 +15,9 @@ from prometheus_client.registry import Collector
 
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.model import Key
-from trainyard_operator.objects import key_of
 from trainyard_operator.observe import Memory
-from trainyard_operator.progress import ProgressLine
+from trainyard_operator.readings.objects import key_of
+from trainyard_operator.readings.progress_line import ProgressLine
 from trainyard_operator.vocabulary import TERMINAL, Phase
 
 RUN = ["namespace", "name"]
@@ -102,7 +103,7 @@ class RunCollector(Collector):
         yield depth
         age = GaugeMetricFamily(
             "trainyard_operator_watch_age_seconds",
-            "Time since a watch or a list last confirmed the cache.",
+            "Time since the stream of a watch was last known to have missed nothing.",
             labels=["kind"],
         )
         for kind, seconds in self.watch_age().items():
@@ -141,8 +142,8 @@ class RunCollector(Collector):
             info.add_metric([*labels, *what_runs(form.get("spec", {}))], 1)
             failures.add_metric(labels, status.get("failures", 0))
             attempt.add_metric(labels, status.get("attempt", 1))
-            line = self._line(key)
             over = status.get("phase") in TERMINAL
+            line = None if over else self._line(key)
             for name, (family, factor) in progress.items():
                 value = (line.progress if line else status.get("progress", {})).get(name)
                 if value is not None and not (over and name in RATES):

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from trainyard_operator.progress import ProgressLine
+from trainyard_operator.readings.progress_line import ProgressLine
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import FINALIZER
 
@@ -113,11 +113,10 @@ class Cluster:
 
 @dataclass(frozen=True)
 class PodProblem:
-    """Why a pod does not come up, in Kubernetes' own words. `hopeless` when waiting cannot help."""
+    """Why a pod does not come up, in Kubernetes' own words."""
 
     reason: str
     message: str
-    hopeless: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,10 @@ class PodEnd:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod of the run's current cluster. `end` is how its Ray container ended (last time), None when it never did."""
+    """A pod of the run's current cluster. `end` is how its Ray container ended (last time), None when it never did.
+
+    `steps` is how far it has come: one for being there, placed on a node, each container that has run, and ready.
+    """
 
     name: str
     head: bool
@@ -141,6 +143,12 @@ class Pod:
     address: str | None = None
     problem: PodProblem | None = None
     end: PodEnd | None = None
+    steps: int = 1
+
+    @property
+    def unexplained(self) -> bool:
+        """It does not come up, and its status does not say why."""
+        return self.phase == "Pending" and self.problem is None and not self.over
 
     @property
     def over(self) -> bool:
@@ -174,6 +182,11 @@ class Job:
     def over(self) -> bool:
         return self.state in (JobState.STOPPED, JobState.SUCCEEDED, JobState.FAILED)
 
+    @property
+    def unknown(self) -> bool:
+        """Nobody has said how the job is."""
+        return self.state in (JobState.UNREACHABLE, JobState.ABSENT)
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -184,8 +197,9 @@ class Observed:
     `source` is the run that spec.resumeFrom names, None when there is none or nobody has to know any more.
     `candidates` are the RayClusters that the run's selector matches, None when nobody looked in this pass.
     `progress` and `log_tail` are the freshest readings for the current job, of this pass or an earlier one;
-    `progress_error` says why the file at hand could not be used. `results_kept` is whether this process has written
-    the results of the run.
+    `progress_error` says why the file at hand could not be used. `progress_read` is whether the file was read in this
+    pass (or is not there), `progress_complete` whether it was read after the job's end. `silence` is for how many
+    seconds this process has asked for the job without being told how it is; 0 in the first such pass.
     """
 
     run: Run
@@ -199,7 +213,21 @@ class Observed:
     source: Run | None = None
     progress: ProgressLine | None = None
     progress_error: str | None = None
+    progress_read: bool = False
+    progress_complete: bool = False
+    silence: float = 0
     log_tail: str = ""
+
+    @property
+    def unread(self) -> bool:
+        """A job that could be read and was not, because the timer was not due: to be read before it is ended."""
+        return self.run.status.job_id is not None and self.job is None and self.answering is not None
+
+    @property
+    def answering(self) -> Pod | None:
+        """The head pod whose dashboard can be asked: for some seconds also one that is going."""
+        dying = (p for p in self.pods if p.head and p.deleting and p.phase == "Running")
+        return self.head or next(dying, None)
 
     @property
     def head(self) -> Pod | None:
@@ -271,6 +299,8 @@ class KeepResults:
 
 @dataclass(frozen=True)
 class DeleteCluster:
+    """Decided by `policies/cleanup.py` alone. The other deleter of clusters is `orphans.py`, for runs that are gone."""
+
     name: str
     uid: str
 
@@ -329,7 +359,22 @@ class ResultsLost:
     message: str
 
 
-Outcome = Created | GuardChanged | Refused | Submitted | NotYet | ResultsKept | ResultsLost
+@dataclass(frozen=True)
+class NotDeleted:
+    """The API server does not let a cluster go; asked again."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Postponed:
+    """The API server could not be asked, or has more to tell first: the effect is planned again by a later pass."""
+
+    message: str
+    seconds: float
+
+
+Outcome = Created | GuardChanged | Refused | Submitted | NotYet | ResultsKept | ResultsLost | NotDeleted | Postponed
 
 
 @dataclass(frozen=True)

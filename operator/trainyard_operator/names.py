@@ -41,6 +41,6 @@ def auth_token(key: bytes, uid: str, attempt: int) -> str:
     return hmac.new(key, f"{uid}/{attempt}".encode(), hashlib.sha256).hexdigest()
 
 
-def default_seed(uid: str) -> int:
-    """The seed of a run that names none: 31 bits of its uid."""
-    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:4], "big") & 0x7FFF_FFFF
+def spread(text: str) -> float:
+    """A number from 0 up to 1 that follows from a text: what is to differ among runs, and not from pass to pass."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32

@@ -1,24 +1,29 @@
 """observe: the cached objects of a run, and one reading of its dashboard when the run's own timer is due."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trainyard_operator import errors, names
+from trainyard_operator.allowance import Allowance
+from trainyard_operator.building.raycluster import RAY_CONTAINER, uses_token
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.clients.dashboard import Dashboards, Head
 from trainyard_operator.clients.kube import CLUSTERS, PODS, RUNS, KubeClient
 from trainyard_operator.existing import Chosen, ExistingClusters
 from trainyard_operator.model import Cluster, Job, JobState, Key, Observed, Pod, Run
-from trainyard_operator.objects import read_cluster, read_run
-from trainyard_operator.pods import read_pod
-from trainyard_operator.progress import ProgressLine, newer, parse
-from trainyard_operator.progress_schema import ProgressError
-from trainyard_operator.raycluster import RAY_CONTAINER, uses_token
+from trainyard_operator.pod_events import PodEvents, Unexplained
+from trainyard_operator.readings.objects import read_cluster, read_run
+from trainyard_operator.readings.pods import read_pod
+from trainyard_operator.readings.progress_line import ProgressLine, newer, parse
+from trainyard_operator.readings.progress_schema import ProgressError
 from trainyard_operator.settings import Settings
+from trainyard_operator.status import tail
 from trainyard_operator.vocabulary import ConditionType
 
 PROGRESS_LINES = 2
 LOG_LINES = 60
+MAX_LOG = 8192
+"""Bytes of a log that are remembered: a line that a progress bar draws again and again has any length."""
 
 
 @dataclass
@@ -32,17 +37,27 @@ class Memory:
     node_id: str | None = None
     progress: ProgressLine | None = None
     progress_error: str | None = None
+    progress_complete: bool = False
     log_tail: str = ""
     reported: float | None = None
+    talk: Allowance = field(default_factory=Allowance)
+    announced: dict[str, float] = field(default_factory=dict)
+    answers: bool = False
+    silent_since: float | None = None
     chosen: Chosen = field(default_factory=Chosen)
+    unexplained: Unexplained | None = None
 
     def start_job(self, job_id: str | None) -> None:
         """Forget what was about an earlier job."""
         if job_id != self.job_id:
             self.job_id, self.node_id, self.progress, self.progress_error = job_id, None, None, None
-            self.next_log = 0
+            self.next_log, self.progress_complete, self.silent_since = 0, False, None
             if job_id is not None:
                 self.log_tail = ""
+
+    def end(self) -> None:
+        """The run has ended and its results are safe: what was read of its job is not needed any more."""
+        self.progress, self.progress_error, self.log_tail = None, None, ""
 
 
 @dataclass
@@ -62,25 +77,16 @@ class Observer:
         if await self._confirm(run, cluster, pods):
             cluster, strays, pods = self._cached(run)
         memory.start_job(run.status.job_id)
+        if not run.status.terminal and run.status.cluster_ready_time is None:
+            events = PodEvents(self.kube, self.monotonic)
+            pods, memory.unexplained = await events.explain(run.key.namespace, pods, memory.unexplained)
         due = memory.next_poll is None or memory.next_poll <= self.monotonic()
-        job = None
-        head = next((p for p in pods if p.head and not p.over), None)
-        if due and cluster and head and run.status.job_id and self._wants_reading(run):
-            job = await self._read(run, run.status.job_id, cluster, head, memory)
+        observed = Observed(run, self.kuberay(), cluster, strays, pods, may_call=due, source=await self._source(run))
+        head = observed.answering
+        if due and cluster and head and run.status.job_id and self._wants_reading(run, memory):
+            observed = await self._read(observed, run.status.job_id, cluster, head, memory)
         await self._read_pod_log(run, pods, memory)
-        return Observed(
-            run=run,
-            kuberay=self.kuberay(),
-            cluster=cluster,
-            strays=strays,
-            pods=pods,
-            job=job,
-            may_call=due,
-            progress=memory.progress,
-            progress_error=memory.progress_error,
-            log_tail=memory.log_tail,
-            source=await self._source(run),
-        )
+        return _remembered(observed, memory)
 
     async def _source(self, run: Run) -> Run | None:
         """The run whose results this one starts from, asked for until their place is on record."""
@@ -92,7 +98,7 @@ class Observer:
             return None
         try:
             return read_run(await self.kube.get(RUNS, run.key.namespace, name))
-        except errors.NotFoundError:
+        except errors.GoneError:
             return None
 
     async def _observe_existing(self, run: Run, memory: Memory) -> Observed:
@@ -101,32 +107,29 @@ class Observer:
         job_id = _job_to_read(run)
         memory.start_job(run.status.job_id)
         due = memory.next_poll is None or memory.next_poll <= self.monotonic()
-        candidates, job = None, None
+        candidates = None
         if run.status.cluster_name is None:
             memory.chosen = chosen = Chosen()
             wanted = due and run.unwanted_since is None and not run.suspend and self.kuberay()
             candidates = await existing.candidates(run) if wanted else None
         elif chosen.name != run.status.cluster_name or (due and existing.is_due(run, chosen)):
             await existing.refresh(run, chosen)
-        if due and chosen.cluster and chosen.head and job_id and not chosen.cluster.suspended:
-            if chosen.cluster.locked:
-                job = Job(JobState.UNREACHABLE, chosen.cluster.locked[1])
-            else:
-                job = await self._read(run, job_id, chosen.cluster, chosen.head, memory)
-        return Observed(
+        observed = Observed(
             run=run,
             kuberay=self.kuberay(),
             cluster=chosen.cluster,
             strays=tuple(read_cluster(form) for form in self.cache.clusters(run.key)),
             pods=(chosen.head,) if chosen.head else (),
-            job=job,
             may_call=due,
             candidates=candidates,
             source=await self._source(run),
-            progress=memory.progress,
-            progress_error=memory.progress_error,
-            log_tail=memory.log_tail,
         )
+        if due and chosen.cluster and chosen.head and job_id:
+            if chosen.cluster.locked:
+                observed = self._heard(observed, Job(JobState.UNREACHABLE, chosen.cluster.locked[1]), memory)
+            else:
+                observed = await self._read(observed, job_id, chosen.cluster, chosen.head, memory)
+        return _remembered(observed, memory)
 
     def head_of(self, run: Run, observed: Observed, memory: Memory) -> Head | None:
         """Where the dashboard of the run's current cluster is."""
@@ -168,43 +171,59 @@ class Observer:
             selector = f"ray.io/cluster={status.cluster_name}"
             for form in (await self.kube.list(PODS, run.key.namespace, selector))[0]:
                 self.cache.apply(Kind.POD, form)
-        except errors.NotFoundError:
+        except errors.GoneError:
             if cluster is not None:
                 self.cache.forget(Kind.CLUSTER, Key(*place), cluster.uid)
         return True
 
     @staticmethod
-    def _wants_reading(run: Run) -> bool:
-        """A job that may run, or an ended run whose results are not kept yet."""
+    def _wants_reading(run: Run, memory: Memory) -> bool:
+        """A job that may run, or an ended run whose last line has not been read yet."""
         if run.status.terminal:
-            return not run.status.is_true(ConditionType.RESULTS_KEPT)
+            return not run.status.is_true(ConditionType.RESULTS_KEPT) and not memory.progress_complete
         return not run.status.attempt_over
 
-    async def _read(self, run: Run, job_id: str, cluster: Cluster, pod: Pod, memory: Memory) -> Job:
-        head = self._head(run, cluster, pod, memory)
+    async def _read(self, observed: Observed, job_id: str, cluster: Cluster, pod: Pod, memory: Memory) -> Observed:
+        """With one reading of the Jobs API and, after it, of the driver's files: in that order, so that a file that is
+        read when the job is over has its last line."""
+        head = self._head(observed.run, cluster, pod, memory)
         reading = await self.dashboards.job(head, job_id)
+        observed = self._heard(observed, reading.job, memory)
         memory.node_id = reading.node_id or memory.node_id
-        if memory.node_id is None or reading.job.state in (JobState.ABSENT, JobState.UNREACHABLE):
-            return reading.job
-        await self._read_progress(head, job_id, memory)
+        if reading.job.unknown:
+            return observed
+        if memory.node_id is None:
+            # Ray has no node for the driver yet, or never had one: there is no file.
+            memory.progress_complete |= reading.job.over
+            return replace(observed, progress_read=True)
+        read = await self._read_progress(head, job_id, memory)
+        memory.progress_complete |= read and reading.job.over
         failed = reading.job.over and reading.job.state != JobState.SUCCEEDED
         if failed or memory.next_log <= self.monotonic():
-            memory.log_tail = await self.dashboards.job_log(head, memory.node_id, job_id, LOG_LINES) or memory.log_tail
+            log = await self.dashboards.job_log(head, memory.node_id, job_id, LOG_LINES)
+            memory.log_tail = tail(log, MAX_LOG) or memory.log_tail
             memory.next_log = self.monotonic() + self.settings.timing.log_reads
-        return reading.job
+        return replace(observed, progress_read=read)
 
-    async def _read_progress(self, head: Head, job_id: str, memory: Memory) -> None:
+    def _heard(self, observed: Observed, job: Job, memory: Memory) -> Observed:
+        now = self.monotonic()
+        since = now if memory.silent_since is None else memory.silent_since
+        memory.silent_since = since if job.unknown else None
+        return replace(observed, job=job, silence=now - since if job.unknown else 0)
+
+    async def _read_progress(self, head: Head, job_id: str, memory: Memory) -> bool:
+        """Whether the file could be read, also where it is not there or cannot be used."""
         assert memory.node_id is not None
         try:
-            tail = await self.dashboards.tail(head, memory.node_id, names.progress_file(job_id), PROGRESS_LINES)
-            if tail is None:
-                return
-            memory.progress = newer(memory.progress, parse(tail, job_id))
-            memory.progress_error = None
+            found = await self.dashboards.tail(head, memory.node_id, names.progress_file(job_id), PROGRESS_LINES)
+            if found is not None:
+                memory.progress = newer(memory.progress, parse(found, job_id))
+                memory.progress_error = None
         except ProgressError as error:
             memory.progress_error = str(error)
         except errors.UnavailableError:
-            return  # the next reading of the job says that the dashboard is silent
+            return False
+        return True
 
     async def _read_pod_log(self, run: Run, pods: tuple[Pod, ...], memory: Memory) -> None:
         """A head that ended before it took a job has only its pod's log to say why."""
@@ -212,9 +231,21 @@ class Observer:
         if ended is None or run.status.job_id or run.status.attempt_over or memory.log_tail:
             return
         try:
-            memory.log_tail = await self.kube.pod_log(run.key.namespace, ended.name, RAY_CONTAINER, LOG_LINES)
+            log = await self.kube.pod_log(run.key.namespace, ended.name, RAY_CONTAINER, LOG_LINES)
+            memory.log_tail = tail(log, MAX_LOG)
         except errors.ApiError as error:
             memory.log_tail = f"(the log of pod {ended.name} cannot be read: {error.message})"
+
+
+def _remembered(observed: Observed, memory: Memory) -> Observed:
+    """With what this pass or an earlier one has read of the job."""
+    return replace(
+        observed,
+        progress=memory.progress,
+        progress_error=memory.progress_error,
+        progress_complete=memory.progress_complete,
+        log_tail=memory.log_tail,
+    )
 
 
 def _job_to_read(run: Run) -> str | None:

@@ -2,40 +2,60 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainyard_operator import errors
 from trainyard_operator.act import Actor
-from trainyard_operator.announcements import announcements, event
+from trainyard_operator.announcements import Announcement, announcements, event
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.clients.kube import RUNS, KubeClient
+from trainyard_operator.clock import SteadyClock
 from trainyard_operator.decide import decide
 from trainyard_operator.model import (
     CreateCluster,
     Effect,
     GuardChanged,
+    JobState,
     Key,
+    NotDeleted,
+    NotYet,
     Observed,
     Outcome,
     Plan,
+    Postponed,
     Run,
     SubmitJob,
+    Submitted,
 )
-from trainyard_operator.objects import read_cluster, read_run
 from trainyard_operator.observe import Memory, Observer
-from trainyard_operator.plan import soonest
+from trainyard_operator.orphans import delete_orphans
+from trainyard_operator.outcomes import Meaning, Request, meaning
+from trainyard_operator.policies import keeping_results
+from trainyard_operator.readings.objects import read_run
 from trainyard_operator.settings import Settings
 from trainyard_operator.settle import settle
 from trainyard_operator.status import Status
 from trainyard_operator.status_form import merge_patch, write_status
+from trainyard_operator.steps import soonest
 from trainyard_operator.vocabulary import Phase
 
 logger = logging.getLogger(__name__)
-EPHEMERAL = ("progress", "trials", "best", "checkpoint")
+EPHEMERAL = frozenset({"progress", "trials", "best", "checkpoint", "analysis"})
 """Fields that change all the time: alone they are written at most every `timing.progress_writes` seconds."""
+TALK = EPHEMERAL | {"conditions"}
+"""With conditions, which may flip with every reading: written at once a few times, then at the same pace."""
+ANNOUNCE_AGAIN = 60.0
+"""Seconds until an Event about the same condition is posted again."""
+
+
+class Asked(NamedTuple):
+    """Dashboards with a budget of their own: a namespace's, those that answer apart from those that may not."""
+
+    namespace: str
+    answers: bool
 
 
 class Reconciler:
@@ -55,12 +75,21 @@ class Reconciler:
         self._observer = observer
         self._actor = actor
         self._settings = settings
-        self._wall = wall
+        self._now = SteadyClock(wall, monotonic)
         self._monotonic = monotonic
         self._memory: dict[Key, Memory] = {}
 
     def memory(self, key: Key) -> Memory | None:
         return self._memory.get(key)
+
+    def may_ask(self, key: Key) -> Asked | None:
+        """Which dashboards the next pass over a run may wait for, None when it asks none."""
+        form, memory = self._cache.run(key), self._memory.get(key)
+        if form is None or "clusterName" not in form.get("status", {}):
+            return None
+        if memory is not None and memory.next_poll is not None and memory.next_poll > self._monotonic():
+            return None
+        return Asked(key.namespace, answers=memory is not None and memory.answers)
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass. The seconds until the run wants the next one by itself, None for never.
@@ -70,8 +99,7 @@ class Reconciler:
         form = self._cache.run(key)
         if form is None:
             self._memory.pop(key, None)
-            await self._delete_orphans(key)
-            return None
+            return await delete_orphans(key, self._kube, self._cache, self._actor)
         run = read_run(form)
         if run.deleting and not run.guarded:
             return None
@@ -82,20 +110,26 @@ class Reconciler:
 
     async def _pass(self, run: Run, form: Mapping[str, Any], memory: Memory) -> float | None:
         observed = await self._observer.observe(run, memory)
-        now = self._wall().replace(microsecond=0)
+        now = self._now().replace(microsecond=0)
         plan = decide(observed, now, self._settings)
         _check_identity(run.status, plan)
         effects = plan.effects
         outcomes = await self._act(run, observed, plan, memory)
         plan = settle(observed, plan, outcomes, now, self._settings)
+        memory.answers = _answers(observed, outcomes, before=memory.answers)
         self._set_timer(plan, memory, called=_called(observed, effects))
         run = replace(run, resource_version=_version(run, outcomes))
         wait = await self._write(run, form, plan.status, memory, now)
+        if observed.run.status.terminal and not keeping_results.are_pending(observed, plan.status):
+            memory.end()
         return soonest(wait, soonest(plan.requeue_after, self._until_poll(memory)))
 
     async def _act(self, run: Run, observed: Observed, plan: Plan, memory: Memory) -> list[Outcome]:
         head = self._observer.head_of(run, observed, memory)
         outcomes = [await self._actor.act(run, effect, head) for effect in plan.effects]
+        for outcome in outcomes:
+            if isinstance(outcome, Postponed | NotDeleted):
+                logger.warning("to be repeated: %s", outcome.message, extra={"run": str(run.key)})
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _set_timer(self, plan: Plan, memory: Memory, *, called: bool) -> None:
@@ -122,58 +156,77 @@ class Reconciler:
         patch = merge_patch(before, write_status(status))
         if not patch:
             return None
-        reports = bool(set(patch) & set(EPHEMERAL))
-        if set(patch) <= set(EPHEMERAL) and memory.reported is not None:
-            left = memory.reported + self._settings.timing.progress_writes - self._monotonic()
-            if left > 0:
-                return left
+        if (wait := self._withheld(patch.keys(), memory)) > 0:
+            return wait
         body = {"metadata": {"resourceVersion": run.resource_version}, "status": patch}
         try:
             answer = await self._kube.patch_status(RUNS, run.key.namespace, run.key.name, body)
-        except errors.ConflictError:
-            await self._refresh(run.key)
+        except errors.ApiError as error:
+            if meaning(Request.WRITE_STATUS, error) != Meaning.ASK:
+                raise
+            await self._refresh(run)
             return 0
-        except errors.NotFoundError:
-            self._cache.forget(Kind.RUN, run.key, run.uid)
-            return 0
-        if reports:
+        if patch.keys() & EPHEMERAL:
             memory.reported = self._monotonic()
+        if "conditions" in patch and patch.keys() <= TALK:
+            memory.talk.take(self._monotonic())
         self._cache.apply(Kind.RUN, answer)
-        await self._announce(run, status, now)
+        await self._announce(run, status, memory, now)
         return None
 
-    async def _refresh(self, key: Key) -> None:
-        """After a conflict: the cache is behind."""
-        try:
-            self._cache.apply(Kind.RUN, await self._kube.get(RUNS, key.namespace, key.name))
-        except errors.NotFoundError:
-            return  # the watch, or the watchdog, tells of the deletion
+    def _withheld(self, changed: Set[str], memory: Memory) -> float:
+        """Seconds for which a write of these fields waits."""
+        if not changed <= TALK:
+            return 0
+        if "conditions" in changed:
+            return memory.talk.wait(self._monotonic())
+        if memory.reported is None:
+            return 0
+        return max(0.0, memory.reported + self._settings.timing.progress_writes - self._monotonic())
 
-    async def _announce(self, run: Run, status: Status, now: datetime) -> None:
+    async def _refresh(self, run: Run) -> None:
+        """The write met another version, or no run: read before anything is concluded from that."""
+        try:
+            self._cache.apply(Kind.RUN, await self._kube.get(RUNS, run.key.namespace, run.key.name))
+        except errors.GoneError:
+            self._cache.forget(Kind.RUN, run.key, run.uid)
+
+    async def _announce(self, run: Run, status: Status, memory: Memory, now: datetime) -> None:
         """News are told once they are on record; an Event that cannot be posted changes nothing."""
         if run.status.phase != status.phase or run.status.attempts != status.attempts:
             level = logging.WARNING if status.phase == Phase.FAILED else logging.INFO
             reason = status.failure.reason if status.failure else ""
             extra = {"run": str(run.key), "phase": str(status.phase), "attempt": status.attempt, "reason": reason}
             logger.log(level, "%s", status.phase, extra=extra)
-        for told in announcements(run.status, status):
+        for told in self._news(announcements(run.status, status), memory):
             try:
                 await self._actor.announce(run.key.namespace, event(run, told, now))
             except errors.ApiError as error:
                 logger.warning("event not posted: %s", error, extra={"run": str(run.key)})
 
-    async def _delete_orphans(self, key: Key) -> None:
-        """Clusters whose run is gone: sooner than the garbage collector, which does the rest."""
-        for form in self._cache.clusters(key):
-            cluster = read_cluster(form)
-            if not cluster.deleting:
-                await self._actor.delete_cluster(key.namespace, cluster.name, cluster.uid)
+    def _news(self, told: Iterable[Announcement], memory: Memory) -> Iterator[Announcement]:
+        """Without what was told of the same condition a moment ago."""
+        now = self._monotonic()
+        memory.announced = {about: at for about, at in memory.announced.items() if now - at < ANNOUNCE_AGAIN}
+        for one in told:
+            if not one.about:
+                yield one
+            elif one.about not in memory.announced:
+                memory.announced[one.about] = now
+                yield one
 
 
 def _called(observed: Observed, effects: Iterable[Effect]) -> bool:
     """Whether this pass has used its turn: a dashboard was asked or, for an existing cluster, the API server."""
     asked = observed.job is not None or (observed.run.selector is not None and observed.may_call)
     return asked or any(isinstance(effect, SubmitJob) for effect in effects)
+
+
+def _answers(observed: Observed, outcomes: Iterable[Outcome], *, before: bool) -> bool:
+    """Whether the head answered when it was asked last."""
+    if any(isinstance(outcome, NotYet | Submitted) for outcome in outcomes):
+        return not any(isinstance(outcome, NotYet) for outcome in outcomes)
+    return before if observed.job is None else observed.job.state != JobState.UNREACHABLE
 
 
 def _version(run: Run, outcomes: Iterable[Outcome]) -> str:

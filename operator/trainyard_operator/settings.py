@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard_operator import quantity
-from trainyard_operator.sizing import SizingRules
+from trainyard_operator.building.sizing import SizingRules
 
 PREFIX = "TRAINYARD_OPERATOR_"
 MIN_KEY_BYTES = 16
@@ -46,8 +46,11 @@ class Timing:
     """Seconds. The poll of a running job is at most `poll` until `poll_budget` jobs run, then longer in proportion.
 
     A head that has not answered within `slow_start`, and one that has fallen silent, are asked less often: a request
-    that nobody answers keeps a worker for `dashboard_timeout`. `poll_existing` is for looking at a RayCluster that a
-    run chooses, while no job of it runs there; a job on it that is no longer wanted is given up after `stop_wait`.
+    that nobody answers keeps a place of its namespace's share for `dashboard_timeout`. `poll_existing` is for looking
+    at a RayCluster that a run chooses, while no job of it runs there; a job on it that is no longer wanted is given up
+    after `stop_wait`. A head is lost after `dashboard_lost` of silence, of which this process has met the last
+    `own_silence` itself. A job that is to be suspended and does not say how it is, is asked for `last_word`. A watch
+    that has been quiet is asked every `watch_check` whether it has missed something.
     """
 
     poll: float = 1.0
@@ -62,11 +65,14 @@ class Timing:
     progress_writes: float = 10.0
     log_reads: float = 5.0
     dashboard_lost: float = 300.0
+    own_silence: float = 30.0
     dashboard_timeout: float = 5.0
-    results_wait: float = 10.0
+    last_word: float = 10.0
+    results_wait: float = 30.0
     retry_base: float = 5.0
     retry_max: float = 300.0
     relist: float = 180.0
+    watch_check: float = 20.0
     kuberay_probe: float = 15.0
     request_timeout: float = 15.0
 
@@ -200,6 +206,7 @@ OPTIONS = (
     _Option("lease-seconds", "duration of the leader's Lease (15)", _positive),
     _Option("retry-base-seconds", "delay before the first retry; it doubles with every failure (5)", _positive),
     _Option("kuberay-probe-seconds", "interval of looking for KubeRay while it is missing (15)", _positive),
+    _Option("watch-check-seconds", "interval of asking a quiet watch whether it has missed something (20)", _positive),
     _Option("relist-seconds", "interval of the full comparison with the API server (180)", _positive),
 )
 
@@ -274,6 +281,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
             **given(
                 poll="poll-seconds",
                 retry_base="retry-base-seconds",
+                watch_check="watch-check-seconds",
                 relist="relist-seconds",
                 kuberay_probe="kuberay-probe-seconds",
             )

@@ -58,7 +58,9 @@ class Status:
     `attempt_start_time` starts the clocks of both deadlines: the cluster's creation, or the last release of quota; None
     while nothing counts (queued, suspended, between attempts). `active_seconds` are those of closed periods.
     `cluster_name` is set once the cluster of the attempt exists, `job_id` once Ray has accepted the submission.
-    `cluster_ready_time` is when all pods of the attempt's cluster were ready for the first time.
+    `cluster_ready_time` is when all pods of the attempt's cluster were ready for the first time, `progress_time` when
+    the driver of the job reported progress for the first time. `provisioning_steps` is how far the attempt's pods have
+    come (policies/provisioning_failure.py), since `provisioning_step_time`.
     """
 
     observed_generation: int | None = None
@@ -78,6 +80,9 @@ class Status:
     attempt_start_time: datetime | None = None
     cluster_ready_time: datetime | None = None
     submit_time: datetime | None = None
+    progress_time: datetime | None = None
+    provisioning_steps: int | None = None
+    provisioning_step_time: datetime | None = None
     next_attempt_time: datetime | None = None
     resources: Mapping[str, Any] | None = None
     progress: Mapping[str, Any] | None = None
@@ -124,6 +129,12 @@ def with_condition(
     return replace(status, conditions=tuple(new if c.type == kind else c for c in status.conditions))
 
 
+def with_transition(status: Status, kind: str, since: datetime) -> Status:
+    """The status with another transition time of that condition."""
+    found = (replace(c, last_transition_time=since) if c.type == kind else c for c in status.conditions)
+    return replace(status, conditions=tuple(found))
+
+
 def without_condition(status: Status, kind: ConditionType) -> Status:
     return replace(status, conditions=tuple(c for c in status.conditions if c.type != kind))
 
@@ -131,6 +142,23 @@ def without_condition(status: Status, kind: ConditionType) -> Status:
 def with_clock_stopped(status: Status, now: datetime) -> Status:
     """Close the period that counts towards the deadlines."""
     return replace(status, active_seconds=round(status.active_for(now), 3), attempt_start_time=None)
+
+
+def requeued(status: Status) -> Status:
+    """The status of a job whose cluster was suspended: the next submission is a new one, on the same cluster."""
+    number = status.submission + (status.job_id is not None)
+    return replace(without_cluster_clocks(status), submission=number, job_id=None, submit_time=None)
+
+
+def without_cluster_clocks(status: Status) -> Status:
+    """The status of a cluster that comes up anew."""
+    return replace(
+        status,
+        cluster_ready_time=None,
+        progress_time=None,
+        provisioning_steps=None,
+        provisioning_step_time=None,
+    )
 
 
 def with_attempt_ended(

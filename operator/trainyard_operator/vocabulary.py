@@ -1,5 +1,6 @@
 """Words that users meet in a TrainingRun's status, each said once."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 GROUP = "trainyard.dev"
@@ -55,6 +56,30 @@ class ConditionType(StrEnum):
     """The job on an existing RayCluster could not be stopped in time and may still run."""
     SPEC_CHANGED = "SpecChanged"
     """The specification changed between the operator's look at it and the start: the run uses the older one."""
+    PROGRESS_READABLE = "ProgressReadable"
+    """False while the driver's progress file cannot be used."""
+
+
+WRITERS: Mapping[ConditionType, tuple[str, ...]] = {
+    ConditionType.READY: ("summary",),
+    ConditionType.RECONCILING: ("summary",),
+    ConditionType.STALLED: ("summary",),
+    ConditionType.COMPLETE: ("summary",),
+    ConditionType.FAILED: ("summary",),
+    ConditionType.SUSPENDED: ("summary",),
+    ConditionType.QUOTA_RESERVED: ("suspension",),
+    ConditionType.CLUSTER_READY: ("provisioning", "selection", "summary"),
+    ConditionType.RUNNING: ("submission", "completion", "summary"),
+    ConditionType.CLEANED_UP: ("cleanup",),
+    ConditionType.KUBERAY_MISSING: ("admission",),
+    ConditionType.RESULTS_KEPT: ("keeping_results",),
+    ConditionType.JOB_LEFT: ("stopping",),
+    ConditionType.SPEC_CHANGED: ("provisioning",),
+    ConditionType.PROGRESS_READABLE: ("reporting",),
+}
+"""Which modules of `policies` write a condition. ClusterReady: `provisioning` of a cluster that is made, `selection`
+of one that is chosen, `summary` when there is none. Running: `completion` while Ray has the job, `submission` while
+it does not take it, `summary` when nobody knows better."""
 
 
 class Reason(StrEnum):
@@ -89,9 +114,14 @@ class Reason(StrEnum):
     """The head of the chosen RayCluster is not ready."""
     HEAD_READY = "HeadReady"
     CLUSTER_REFUSED = "ClusterRefused"
-    """The API server refused the RayCluster or its Secret."""
+    """The API server, a webhook or a policy refused the RayCluster or its Secret."""
+    CLUSTER_NOT_CREATED = "ClusterNotCreated"
+    """The API server, or a webhook that it asks, could not take the RayCluster now; tried again."""
     NAME_TAKEN = "ClusterNameTaken"
     OOM_KILLED = "OOMKilled"
+    """The kernel has ended a container at its memory limit."""
+    OUT_OF_MEMORY = "OutOfMemory"
+    """Ray's memory monitor has ended a process, before the kernel would have."""
     DRIVER_FAILED = "DriverFailed"
     """The driver exited other than 0 and gave no reason of its own."""
     DRIVER_KILLED = "DriverKilled"
@@ -110,6 +140,8 @@ class Reason(StrEnum):
     INSUFFICIENT_RESOURCES = "InsufficientResources"
     """The cluster as specified could never hold the run."""
     RETRYING = "Retrying"
+    JOB_NOT_FOUND = "JobNotFound"
+    """The dashboard answers and does not know the job; a second such answer counts as a lost head."""
     DASHBOARD_UNREACHABLE = "DashboardUnreachable"
     DRIVER_RUNNING = "DriverRunning"
     DRIVER_NOT_RUNNING = "DriverNotRunning"
@@ -117,3 +149,5 @@ class Reason(StrEnum):
     PODS_READY = "PodsReady"
     WAITING_FOR_PODS = "WaitingForPods"
     NO_CLUSTER = "NoCluster"
+    NOT_DELETED = "NotDeleted"
+    """The API server does not let the RayCluster go."""

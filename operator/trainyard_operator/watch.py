@@ -65,12 +65,15 @@ class NullProgressStorage(kopf.ProgressStorage):
 
 
 class Watches:
-    """The kopf part. `start` and `stop` from the main thread."""
+    """The kopf part. `start` and `stop` from the main thread; `ended` is called in kopf's when it ends by itself."""
 
-    def __init__(self, namespaces: Collection[str], deliver: Deliver, request_timeout: float) -> None:
+    def __init__(
+        self, namespaces: Collection[str], deliver: Deliver, request_timeout: float, ended: Callable[[], None]
+    ) -> None:
         self._namespaces = namespaces
         self._deliver = deliver
         self._timeout = request_timeout
+        self._ended = ended
         self._stop: threading.Event | None = None
         self._thread: threading.Thread | None = None
         self.kinds: frozenset[Kind] = frozenset()
@@ -92,7 +95,7 @@ class Watches:
         await asyncio.to_thread(self._thread.join, 15)
 
     def _run(self, stop: threading.Event) -> None:
-        """Ends with `stop`, or with the first failure of kopf: `alive` tells, and the watchdog acts on it."""
+        """Ends with `stop`, or with the first failure of kopf: the watchdog is told, and acts on it."""
         try:
             asyncio.run(
                 kopf.operator(
@@ -106,6 +109,8 @@ class Watches:
             )
         except Exception:
             logger.exception("watching has ended")
+        if not stop.is_set():
+            self._ended()
 
 
 def build_registry(kinds: Collection[Kind], deliver: Deliver) -> kopf.OperatorRegistry:

@@ -16,11 +16,13 @@ NODE = "f" * 56
 @dataclass
 class Dashboard:
     """The dashboard of one cluster. `agent` False: up, but no agent takes jobs yet. `up` False: connections break.
+    `answers` False: nobody ever answers.
 
     `stops` are the jobs that somebody asked to stop; they obey unless `stubborn`.
     """
 
     up: bool = True
+    answers: bool = True
     agent: bool = True
     jobs: dict[str, Object] = field(default_factory=dict)
     posts: list[Object] = field(default_factory=list)
@@ -86,21 +88,23 @@ class FakeRay:
                 web.get("/{namespace}/{cluster}/api/v0/logs/file", self._file),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         return int(site._server.sockets[0].getsockname()[1])
 
-    def _dashboard(self, request: web.Request) -> Dashboard:
+    async def _dashboard(self, request: web.Request) -> Dashboard:
         dashboard = self.of(request.match_info["namespace"], request.match_info["cluster"])
         dashboard.tokens.append(request.headers.get("Authorization", ""))
         if not dashboard.up:
             request.transport.abort()
+        if not dashboard.answers:
+            await asyncio.sleep(3600)
         return dashboard
 
     async def _get(self, request: web.Request) -> web.Response:
-        dashboard = self._dashboard(request)
+        dashboard = await self._dashboard(request)
         dashboard.gets += 1
         job = dashboard.jobs.get(request.match_info["job"])
         if job is None:
@@ -108,7 +112,7 @@ class FakeRay:
         return web.json_response(job)
 
     async def _post(self, request: web.Request) -> web.Response:
-        dashboard = self._dashboard(request)
+        dashboard = await self._dashboard(request)
         if not dashboard.agent:
             return web.Response(status=500, text="No available agent to submit job, please try again later.")
         body = await request.json()
@@ -126,14 +130,14 @@ class FakeRay:
         return web.json_response({"submission_id": body["submission_id"], "job_id": body["submission_id"]})
 
     async def _stop(self, request: web.Request) -> web.Response:
-        dashboard, job = self._dashboard(request), request.match_info["job"]
+        dashboard, job = await self._dashboard(request), request.match_info["job"]
         dashboard.stops.append(job)
         if not dashboard.stubborn:
             dashboard.jobs[job]["status"] = "STOPPED"
         return web.json_response({"stopped": True})
 
     async def _file(self, request: web.Request) -> web.Response:
-        dashboard = self._dashboard(request)
+        dashboard = await self._dashboard(request)
         assert request.query["node_id"] == NODE
         of_driver = request.query["filename"].startswith("job-driver-")
         dashboard.log_reads += of_driver

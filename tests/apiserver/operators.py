@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from kubernetes import client
@@ -26,6 +26,7 @@ Object = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 SYSTEM = "operator-under-test"
 USER = "the-operator"
+SUBJECT = {"kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io"}
 KEY = "a key for tests, long enough"
 SPEC: Object = {
     "algorithm": {"name": "PPO"},
@@ -61,12 +62,18 @@ class Replica:
             return 0
 
 
+class Dashboards(Protocol):
+    @property
+    def url(self) -> str:
+        """Of dashboards, with {namespace} and {cluster}."""
+
+
 @dataclass
 class Fleet:
     """Starts operator processes and ends them all."""
 
     kubeconfig: Path
-    ray: FakeRay
+    ray: Dashboards
     folder: Path
     replicas: list[Replica] = field(default_factory=list)
 
@@ -117,20 +124,23 @@ def until(check: Callable[[], Any], what: str, seconds: float = 20) -> Any:
 
 def user_with_rights(server: ApiServer, api: client.ApiClient) -> Path:
     """The kubeconfig of a user who has the operator's rights of manifests/rbac and no others."""
-    client.CoreV1Api(api).create_namespace({"metadata": {"name": SYSTEM}})
     server.apply(ROOT / "manifests" / "rbac" / "operator.yaml")
-    leader = yaml.safe_load((ROOT / "manifests" / "rbac" / "leader.yaml").read_text())
-    leader["metadata"]["namespace"] = SYSTEM
-    rbac = client.RbacAuthorizationV1Api(api)
-    rbac.create_namespaced_role(SYSTEM, leader)
-    subject = {"kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io"}
-    body = {"metadata": {"name": USER}, "subjects": [subject]}
-    reference = {"apiGroup": "rbac.authorization.k8s.io"}
-    role = {"kind": "ClusterRole", "name": "trainyard-operator"}
-    rbac.create_cluster_role_binding(body | {"roleRef": reference | role})
-    local = {"kind": "Role", "name": leader["metadata"]["name"]}
-    rbac.create_namespaced_role_binding(SYSTEM, body | {"roleRef": reference | local})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "trainyard-operator"}
+    body = {"metadata": {"name": USER}, "subjects": [SUBJECT], "roleRef": reference}
+    client.RbacAuthorizationV1Api(api).create_cluster_role_binding(body)
+    make_system_namespace(api, SYSTEM)
     return server.user(USER)
+
+
+def make_system_namespace(api: client.ApiClient, name: str) -> None:
+    """A namespace in which that user may lead."""
+    client.CoreV1Api(api).create_namespace({"metadata": {"name": name}})
+    leader = yaml.safe_load((ROOT / "manifests" / "rbac" / "leader.yaml").read_text())
+    leader["metadata"]["namespace"] = name
+    rbac = client.RbacAuthorizationV1Api(api)
+    rbac.create_namespaced_role(name, leader)
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": leader["metadata"]["name"]}
+    rbac.create_namespaced_role_binding(name, {"metadata": {"name": USER}, "subjects": [SUBJECT], "roleRef": reference})
 
 
 def install_kuberay(server: ApiServer) -> None:

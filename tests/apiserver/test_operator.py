@@ -4,8 +4,11 @@ import base64
 import json
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from dev.cluster.apiserver import ApiServer
@@ -159,6 +162,53 @@ class TestSuspension:
         assert [post["submission_id"].rsplit("-", 2)[1:] for post in dashboard.posts] == [["1", "1"], ["1", "2"]]
 
 
+@contextmanager
+def denied_clusters(api: client.ApiClient, world: World) -> Iterator[None]:
+    """Nobody may create a RayCluster in the test's namespace."""
+    policies, name = client.AdmissionregistrationV1Api(api), f"deny-{world.namespace}"
+    rule = {"apiGroups": ["ray.io"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["rayclusters"]}
+    policy = {
+        "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": "false", "message": "no clusters today"}],
+        },
+    }
+    here = {"matchLabels": {"kubernetes.io/metadata.name": world.namespace}}
+    binding = {
+        "metadata": {"name": name},
+        "spec": {
+            "policyName": name,
+            "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": here},
+        },
+    }
+    policies.create_validating_admission_policy(policy)
+    policies.create_validating_admission_policy_binding(binding)
+    try:
+        until(lambda: is_denied(world), "the policy is in force", 60)
+        yield
+    finally:
+        policies.delete_validating_admission_policy_binding(name)
+        policies.delete_validating_admission_policy(name)
+
+
+def is_denied(world: World) -> bool:
+    template = {"spec": {"containers": [{"name": "ray", "image": "example/ray:1"}]}}
+    body = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "metadata": {"name": "probe"},
+        "spec": {"headGroupSpec": {"rayStartParams": {}, "template": template}},
+    }
+    place = ("ray.io", "v1", world.namespace, "rayclusters", body)
+    try:
+        world.custom.create_namespaced_custom_object(*place, dry_run="All")
+    except ApiException as error:
+        return error.status == 422
+    return False
+
+
 class TestTrouble:
     def test_a_pods_own_reason_is_a_condition_within_seconds(self, operator: Replica, world: World) -> None:
         world.runs.create(SPEC | {"provisioningDeadlineSeconds": 4})
@@ -196,6 +246,40 @@ class TestTrouble:
         world.runs.patch({"spec": {"sampling": {"envRunners": 1}}})
         assert world.cluster()["spec"]["workerGroupSpecs"][0]["replicas"] == 1
         assert world.phase("Provisioning").get("failure") is None
+
+    def test_a_policy_that_denies_the_cluster_is_waited_out_and_the_run_can_be_corrected_meanwhile(
+        self, api: client.ApiClient, operator: Replica, world: World
+    ) -> None:
+        """A ValidatingAdmissionPolicy answers with 422, as the API server does for what can never be accepted."""
+        with denied_clusters(api, world):
+            world.runs.create(SPEC)
+            until(lambda: world.condition("ClusterReady").get("reason") == "ClusterRefused", "the policy's words")
+            assert "no clusters today" in world.condition("ClusterReady")["message"]
+            status = world.status()
+            assert (status["phase"], status.get("startTime"), status.get("failures", 0)) == ("Provisioning", None, 0)
+            world.runs.patch({"spec": {"seed": 5}})
+        world.kuberay.start_head(world.cluster())
+        assert world.phase("Running")["seed"] == 5
+
+    def test_a_pod_that_does_not_say_why_it_waits_is_explained_by_its_events(
+        self, operator: Replica, world: World
+    ) -> None:
+        world.runs.create(SPEC)
+        cluster = world.cluster()
+        world.dashboard(cluster).agent = False
+        pod = world.kuberay.start_head(cluster, ready=False)
+        world.kuberay.set_pod(world.namespace, pod, {"phase": "Pending"})
+        event = {
+            "metadata": {"name": "sandbox"},
+            "involvedObject": {"kind": "Pod", "name": pod, "namespace": world.namespace},
+            "type": "Warning",
+            "reason": "FailedCreatePodSandBox",
+            "message": "failed to set up network",
+            "lastTimestamp": "2026-01-01T00:00:00Z",
+        }
+        world.core.create_namespaced_event(world.namespace, event)
+        until(lambda: world.condition("ClusterReady").get("reason") == "FailedCreatePodSandBox", "the event", 40)
+        assert "failed to set up network" in world.condition("ClusterReady")["message"]
 
     def test_a_silent_dashboard_is_said_and_forgiven(self, operator: Replica, world: World) -> None:
         _, dashboard = world.running()

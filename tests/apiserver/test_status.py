@@ -65,6 +65,9 @@ FULL: dict[str, Any] = {
     "attemptStartTime": TIME,
     "clusterReadyTime": TIME,
     "submitTime": TIME,
+    "progressTime": TIME,
+    "provisioningSteps": 4,
+    "provisioningStepTime": TIME,
     "nextAttemptTime": TIME,
     "seed": 7,
     "resources": {

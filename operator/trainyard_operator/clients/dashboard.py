@@ -3,6 +3,9 @@
 In the cluster a head is asked at its pod's address, not through the DNS name of its Service: a name that is asked for
 before the pod exists stays unknown to the cluster's DNS cache for seconds. Outside, the API server's proxy asks the
 Service; Kubernetes takes the Authorization header there, so the token goes in Ray's own header.
+
+A head is its tenant's: nothing that it says is trusted. Redirects are answers and never followed, bodies are bounded
+and never unpacked, cookies are not kept, every field has its type, and texts are cut.
 """
 
 import json
@@ -14,16 +17,48 @@ from typing import Any
 import aiohttp
 
 from trainyard_operator import errors
-from trainyard_operator.clients.kube import KubeClient, Query, Response
+from trainyard_operator.clients import answers
+from trainyard_operator.clients.answers import Limit, Response
+from trainyard_operator.clients.kube import KubeClient, Query
 from trainyard_operator.model import Job, JobState, NotYet, Outcome, Refused, SubmitJob, Submitted
+from trainyard_operator.readings.progress_schema import (
+    INT32,
+    Reader,
+    count,
+    mapping,
+    matching,
+    one_of,
+    record,
+    text,
+    words,
+)
 from trainyard_operator.settings import DashboardAccess
 from trainyard_operator.vocabulary import Reason
 
 PORT = 8265
 ALREADY = "already exists"
+ABSENT = "does not exist"
+NO_FILE = ("not found", "FileNotFoundError")
+"""What Ray's log API says, with a 500, of a file that is not there."""
 JOB_LOG = "job-driver-{}.log"
-MAX_ANSWER = 4 * 2**20
-"""Bytes. Two lines of a progress file are at most 128 KiB; what is larger is not what was asked for."""
+ANSWER = Limit(2**20)
+"""Two lines of a progress file are at most 128 KiB, and a job's answer holds its entrypoint."""
+LOG = Limit(2**22, keep=2**14)
+"""A line of a log has any length: of 60 lines that reach this limit the last that were read are kept."""
+MAX_SAID = 500
+CONNECT_SECONDS = 1.5
+"""A head in the cluster answers in milliseconds; a lost packet is sent again after one second."""
+
+JOB = record(
+    {"status": one_of("PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED")},
+    {
+        "message": words(2048),
+        "driver_exit_code": count(INT32, -INT32),
+        "driver_node_id": matching("[0-9A-Za-z_-]{0,128}"),
+    },
+)
+KNOWN = record({}, {"metadata": mapping(64, words(4096))})
+TAKEN = record({"submission_id": text(256)}, {})
 
 
 @dataclass(frozen=True)
@@ -46,21 +81,21 @@ class JobReading:
 
 
 class Dashboards:
-    """One pool of connections to all heads. Requests take at most `seconds`."""
+    """One pool of connections to all heads, to be closed. Requests take at most `seconds`."""
 
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        kube: KubeClient,
-        access: DashboardAccess,
-        url: str | None = None,
-        seconds: float = 5.0,
-    ) -> None:
-        self._session = session
+    def __init__(self, kube: KubeClient, access: DashboardAccess, url: str | None = None, seconds: float = 5.0) -> None:
         self._kube = kube
         self._access = access
         self._url = url
         self._timeout = seconds
+        # Behind one URL all heads are one host.
+        connector = aiohttp.TCPConnector(limit=200, limit_per_host=0 if url else 4)
+        self._session = aiohttp.ClientSession(
+            connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
 
     async def job(self, head: Head, job_id: str) -> JobReading:
         """Never raises: a dashboard that does not answer is a reading too."""
@@ -68,16 +103,16 @@ class Dashboards:
             answer = await self._send(head, "GET", f"/api/jobs/{job_id}")
         except errors.UnavailableError as error:
             return JobReading(Job(JobState.UNREACHABLE, error.message))
-        if answer.status == 404:
+        if _absent(answer):
             return JobReading(Job(JobState.ABSENT))
         if answer.status != 200:
             return JobReading(Job(JobState.UNREACHABLE, _complaint(answer, head)))
         try:
-            data = json.loads(answer.body)
-            job = Job(JobState(data["status"]), data.get("message") or "", data.get("driver_exit_code"))
-        except (ValueError, KeyError, TypeError) as error:
-            return JobReading(Job(JobState.UNREACHABLE, f"not an answer of the Jobs API: {error}"))
-        return JobReading(job, data.get("driver_node_id"))
+            said = _read(answer, JOB)
+        except ValueError as error:
+            return JobReading(Job(JobState.UNREACHABLE, str(error)))
+        job = Job(JobState(said["status"]), _plain(said.get("message", "")), said.get("driver_exit_code"))
+        return JobReading(job, said.get("driver_node_id") or None)
 
     async def submit(self, head: Head, effect: SubmitJob) -> Outcome:
         """GET, and POST only on 404: a job that is there already is this one, or somebody's mistake."""
@@ -86,7 +121,7 @@ class Dashboards:
             known = await self._send(head, "GET", f"/api/jobs/{effect.job_id}")
             if known.status == 200:
                 return _known(known, effect)
-            if known.status != 404:
+            if not _absent(known):
                 return NotYet(_complaint(known, head))
             self._kube.fence()
             body = {
@@ -97,12 +132,7 @@ class Dashboards:
             answer = await self._send(head, "POST", "/api/jobs/", body=body)
         except errors.UnavailableError as error:
             return NotYet(error.message)
-        text = answer.body.decode(errors="replace")
-        if answer.status == 200 or ALREADY in text:
-            return Submitted(effect.job_id)
-        if answer.status == 400:
-            return Refused(Reason.JOB_REFUSED, f"Ray's Jobs API refused the job: {text[:500]}", hopeless=True)
-        return NotYet(_complaint(answer, head))
+        return _taken(answer, head, effect)
 
     async def stop(self, head: Head, job_id: str) -> None:
         """Ask Ray to stop a job; whether it has is what the next reading says, also when nobody answers here."""
@@ -113,22 +143,39 @@ class Dashboards:
     async def tail(self, head: Head, node_id: str, file: str, lines: int) -> bytes | None:
         """The last lines of a file in the session's log folder; None while there is no such file.
 
-        Raises UnavailableError when the dashboard does not answer.
+        Raises UnavailableError when the dashboard does not answer, or not with that.
         """
-        query = [("node_id", node_id), ("filename", file), ("lines", str(lines)), ("timeout", "5")]
-        answer = await self._send(head, "GET", "/api/v0/logs/file", query=query)
-        return answer.body if answer.status == 200 else None
+        answer = await self._file(head, node_id, file, lines, ANSWER)
+        if answer is not None and answer.cut:
+            raise errors.UnavailableError(200, f"the last {lines} lines of {file} are more than {ANSWER.most} bytes")
+        return None if answer is None else answer.body
 
     async def job_log(self, head: Head, node_id: str, job_id: str, lines: int) -> str:
-        """The last lines of the driver's log; "" when there is none."""
+        """The last lines of the driver's log, at most 16 KiB; "" when there is none."""
         try:
-            data = await self.tail(head, node_id, JOB_LOG.format(job_id), lines)
+            answer = await self._file(head, node_id, JOB_LOG.format(job_id), lines, LOG)
         except errors.UnavailableError:
             return ""  # the reading of the job itself says that the dashboard is silent
-        return (data or b"").decode(errors="replace")
+        return "" if answer is None else as_shown(answer.body.decode(errors="replace"))
+
+    async def _file(self, head: Head, node_id: str, file: str, lines: int, limit: Limit) -> Response | None:
+        query = [("node_id", node_id), ("filename", file), ("lines", str(lines)), ("timeout", "5")]
+        answer = await self._send(head, "GET", "/api/v0/logs/file", query=query, limit=limit)
+        if answer.status == 200:
+            return answer
+        if any(told in _text(answer) for told in NO_FILE):
+            return None
+        raise errors.UnavailableError(answer.status, _complaint(answer, head))
 
     async def _send(
-        self, head: Head, method: str, path: str, *, query: Query = (), body: Mapping[str, Any] | None = None
+        self,
+        head: Head,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: Mapping[str, Any] | None = None,
+        limit: Limit = ANSWER,
     ) -> Response:
         if self._access == DashboardAccess.API_PROXY and self._url is None:
             headers = {"X-Ray-Authorization": f"Bearer {head.token}"} if head.token else {}
@@ -142,19 +189,25 @@ class Dashboards:
                 headers=headers,
                 body=body,
                 seconds=self._timeout,
+                limit=limit,
             )
-        headers = {"Authorization": f"Bearer {head.token}"} if head.token else {}
-        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        headers = {"Accept-Encoding": "identity"}
+        if head.token:
+            headers["Authorization"] = f"Bearer {head.token}"
+        timeout = aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(CONNECT_SECONDS, self._timeout))
         try:
             async with self._session.request(
-                method, self._base(head) + path, params=list(query), json=body, headers=headers, timeout=timeout
+                method,
+                self._base(head) + path,
+                params=list(query),
+                json=body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
             ) as answer:
-                data = await answer.content.read(MAX_ANSWER)
-                while not answer.content.at_eof() and len(data) < MAX_ANSWER:
-                    data += await answer.content.read(MAX_ANSWER - len(data))
-                return Response(answer.status, data)
+                return await answers.read(answer, limit)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise errors.UnavailableError(0, f"{type(error).__name__} {error}".strip()) from error
+            raise errors.UnavailableError(0, _plain(f"{type(error).__name__} {error}".strip())) from error
 
     def _base(self, head: Head) -> str:
         if self._url:
@@ -162,15 +215,52 @@ class Dashboards:
         return f"http://{head.address or f'{head.service}.{head.namespace}.svc'}:{PORT}"
 
 
+def as_shown(log: str) -> str:
+    """The text that a terminal would show of a log: of a line that was drawn again and again the last drawing."""
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in log.split("\n"))
+
+
+def _read(answer: Response, reader: Reader) -> dict[str, Any]:
+    """What an answer says, with its types. Raises ValueError."""
+    try:
+        if answer.cut:
+            raise ValueError(f"more than {ANSWER.most} bytes")
+        said = reader(json.loads(answer.body), "")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(_plain(f"not an answer of the Jobs API: {error}")) from error
+    assert isinstance(said, dict)
+    return said
+
+
+def _absent(answer: Response) -> bool:
+    """Whether Ray says that it has no such job; a 404 without these words is somebody else's in between."""
+    return answer.status == 404 and ABSENT in _text(answer)
+
+
 def _known(answer: Response, effect: SubmitJob) -> Outcome:
     try:
-        metadata = json.loads(answer.body).get("metadata") or {}
-    except (ValueError, AttributeError) as error:
-        return NotYet(f"not an answer of the Jobs API: {error}")
-    if dict(metadata) != dict(effect.metadata):
-        message = f"Ray already has a job {effect.job_id} that is not this run's (metadata {metadata})"
+        metadata = _read(answer, KNOWN).get("metadata", {})
+    except ValueError as error:
+        return NotYet(str(error))
+    if metadata != dict(effect.metadata):
+        message = f"Ray already has a job {effect.job_id} that is not this run's: its metadata differs"
         return Refused(Reason.JOB_REFUSED, message, hopeless=True)
     return Submitted(effect.job_id)
+
+
+def _taken(answer: Response, head: Head, effect: SubmitJob) -> Outcome:
+    """What an answer to a submission means."""
+    if answer.status == 200:
+        try:
+            name = _read(answer, TAKEN)["submission_id"]
+        except ValueError as error:
+            return NotYet(str(error))
+        return Submitted(name) if name == effect.job_id else NotYet("Ray took the job under another name")
+    if answer.status in (400, 500) and ALREADY in _text(answer):
+        return Submitted(effect.job_id)
+    if answer.status == 400:
+        return Refused(Reason.JOB_REFUSED, f"Ray's Jobs API refused the job: {_text(answer)}", hopeless=True)
+    return NotYet(_complaint(answer, head))
 
 
 def _complaint(answer: Response, head: Head) -> str:
@@ -178,4 +268,15 @@ def _complaint(answer: Response, head: Head) -> str:
         return f"the dashboard asks for a token ({answer.status}), and the RayCluster does not say where it is"
     if answer.status in (401, 403):
         return f"the dashboard refuses the cluster's token ({answer.status}); was the operator's key changed?"
-    return f"{answer.status} {answer.body.decode(errors='replace')[:300]}"
+    if 300 <= answer.status < 400:
+        return f"the dashboard answers with a redirect ({answer.status}), which is not followed"
+    return f"{answer.status} {_text(answer)}"
+
+
+def _text(answer: Response) -> str:
+    return _plain(answer.body[:MAX_SAID].decode(errors="replace"))
+
+
+def _plain(text: str) -> str:
+    """A text that a status can hold: half a surrogate pair is no UTF-8."""
+    return text[:2048].encode(errors="replace").decode()

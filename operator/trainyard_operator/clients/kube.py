@@ -14,7 +14,10 @@ import aiohttp
 import kopf
 
 from trainyard_operator import errors
+from trainyard_operator.clients import answers
+from trainyard_operator.clients.answers import Limit, Response
 from trainyard_operator.clients.credentials import connection
+from trainyard_operator.outcomes import error_of
 
 Form = dict[str, Any]
 Query = Sequence[tuple[str, str]]
@@ -22,7 +25,15 @@ CHUNK = "500"
 MERGE_PATCH = "application/merge-patch+json"
 TOKEN_SECONDS = 60.0
 """Tokens of service accounts are replaced on disk long before they end; they are read again this often."""
-EXISTS = "AlreadyExists"
+ANSWER = Limit(2**28)
+"""A chunk of a list has a few megabytes; what is larger by far did not come from an API server."""
+CONNECTIONS = 256
+"""More than passes at the same time, those that wait for a dashboard behind the API server's proxy included: the Lease
+must not wait for a connection."""
+FIRST_EVENTS = Limit(2**16)
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+POD_LOG = Limit(2**22, keep=2**14)
+"""Of lines without an end the last that were read are kept."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +59,6 @@ EVENTS = Resource("", "v1", "events")
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
 
-@dataclass(frozen=True)
-class Response:
-    status: int
-    body: bytes
-
-
 class Options(TypedDict, total=False):
     """What a request may have besides its place. `seconds`: its own limit instead of the client's."""
 
@@ -61,6 +66,7 @@ class Options(TypedDict, total=False):
     headers: Mapping[str, str] | None
     body: Mapping[str, Any] | None
     seconds: float | None
+    limit: Limit
 
 
 Observer = Callable[[str, str, int, float], None]
@@ -88,8 +94,12 @@ class KubeClient:
         self._observer = observer
         self.fence = fence
         # Looking for proxies in the environment costs aiohttp two thread switches for every request.
+        # Nothing is unpacked: what comes through the API server's proxy is a tenant's.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=100, ssl=info.as_ssl_context()), trust_env=bool(getproxies())
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=info.as_ssl_context()),
+            trust_env=bool(getproxies()),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     @classmethod
@@ -103,20 +113,41 @@ class KubeClient:
     # -- reads
 
     async def list(
-        self, resource: Resource, namespace: str | None = None, selector: str | None = None
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        selector: str | None = None,
+        fields: str | None = None,
     ) -> tuple[list[Form], str]:
-        """All objects, in chunks, and the resourceVersion of the list."""
+        """All objects, in chunks, and the resourceVersion of the list; `selector` is of labels, `fields` of fields."""
         items: list[Form] = []
         token = ""
         while True:
             query = [("limit", CHUNK)]
             query += [("labelSelector", selector)] if selector else []
+            query += [("fieldSelector", fields)] if fields else []
             query += [("continue", token)] if token else []
             page = await self._json("GET", resource, resource.path(namespace), query=query)
             items += page["items"]
             token = page["metadata"].get("continue", "")
             if not token:
                 return items, page["metadata"]["resourceVersion"]
+
+    async def changed(self, resource: Resource, namespace: str | None, selector: str | None, since: str) -> bool:
+        """Whether anything has happened to these objects after a resourceVersion: their metadata, watched for a second.
+
+        Raises UnavailableError with status 410 when the API server no longer knows.
+        """
+        query = [("watch", "true"), ("resourceVersion", since), ("timeoutSeconds", "1")]
+        query += [("labelSelector", selector)] if selector else []
+        headers = {"Accept": METADATA_ONLY}
+        options = Options(query=query, headers=headers, limit=FIRST_EVENTS)
+        answer = await self._request("GET", resource, resource.path(namespace), **options)
+        first, _, _ = answer.body.partition(b"\n")
+        if b'"type":"ERROR"' in first[:100]:
+            status = json.loads(first)["object"]
+            raise errors.UnavailableError(status["code"], status["message"])
+        return bool(first)
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Form:
         return await self._json("GET", resource, resource.path(namespace, name))
@@ -131,7 +162,7 @@ class KubeClient:
 
     async def pod_log(self, namespace: str, pod: str, container: str, lines: int) -> str:
         query = [("container", container), ("tailLines", str(lines))]
-        answer = await self._request("GET", PODS, PODS.path(namespace, pod, "log"), query=query)
+        answer = await self._request("GET", PODS, PODS.path(namespace, pod, "log"), query=query, limit=POD_LOG)
         return answer.body.decode(errors="replace")
 
     # -- writes
@@ -153,6 +184,9 @@ class KubeClient:
         self.fence()
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         return await self._json("DELETE", resource, resource.path(namespace, name), body=body)
+
+    async def read_lease(self, namespace: str, name: str, seconds: float) -> Form:
+        return await self._json("GET", LEASES, LEASES.path(namespace, name), seconds=seconds)
 
     async def create_lease(self, namespace: str, body: Mapping[str, Any], seconds: float) -> Form:
         """Leases are what the fence is made of: they pass it."""
@@ -177,14 +211,18 @@ class KubeClient:
 
     async def _json(self, method: str, resource: Resource, path: str, **options: Unpack[Options]) -> Form:
         answer = await self._request(method, resource, path, **options)
-        found = json.loads(answer.body)
-        assert isinstance(found, dict)
+        try:
+            found = json.loads(answer.body)
+        except ValueError as error:
+            raise errors.UnavailableError(answer.status, f"{method} {path}: not JSON: {error}") from error
+        if answer.cut or not isinstance(found, dict):
+            raise errors.UnavailableError(answer.status, f"{method} {path}: not an object of the API")
         return found
 
     async def _request(self, method: str, resource: Resource, path: str, **options: Unpack[Options]) -> Response:
         answer = await self._send(method, resource.plural, path, **options)
         if answer.status >= 300:
-            raise error_of(answer)
+            raise error_of(answer.status, answer.body)
         return answer
 
     async def _send(
@@ -197,6 +235,7 @@ class KubeClient:
         headers: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         seconds: float | None = None,
+        limit: Limit = ANSWER,
     ) -> Response:
         content = MERGE_PATCH if method == "PATCH" else "application/json"
         started = time.monotonic()
@@ -207,13 +246,19 @@ class KubeClient:
                 self._info.server.rstrip("/") + path,
                 params=list(query),
                 data=None if body is None else json.dumps(body),
-                headers={**self._credentials(), "Content-Type": content, **(headers or {})},
+                headers={
+                    **self._credentials(),
+                    "Content-Type": content,
+                    "Accept-Encoding": "identity",
+                    **(headers or {}),
+                },
                 timeout=aiohttp.ClientTimeout(total=seconds or self._seconds),
                 proxy=self._info.proxy_url,
+                allow_redirects=False,
             ) as answer:
-                data = await answer.read()
-                status = answer.status
-                return Response(status, data)
+                found = await answers.read(answer, limit)
+                status = found.status
+                return found
         except (aiohttp.ClientError, OSError) as error:
             raise errors.UnavailableError(0, f"{method} {path}: {type(error).__name__} {error}".strip()) from error
         finally:
@@ -221,27 +266,10 @@ class KubeClient:
                 self._observer(method, what, status, time.monotonic() - started)
 
     def _credentials(self) -> dict[str, str]:
+        """Raises UnavailableError: a token that is being replaced can be read a moment later."""
         if self._info.token and time.monotonic() - self._read > TOKEN_SECONDS:
-            self._info, self._read = connection(), time.monotonic()
+            try:
+                self._info, self._read = connection(), time.monotonic()
+            except errors.CredentialsError as error:
+                raise errors.UnavailableError(0, f"the credentials cannot be read again: {error}") from error
         return dict(self._info.as_http_headers())
-
-
-def error_of(answer: Response) -> errors.ApiError:
-    """The error that an answer of the API server stands for."""
-    status, reason, message = answer.status, "", answer.body.decode(errors="replace")[:1000]
-    try:
-        said = json.loads(answer.body)
-        reason, message = said.get("reason", ""), said.get("message", message)
-    except (ValueError, AttributeError):
-        pass  # not a Status object: the text itself is the message
-    match status:
-        case 404:
-            return errors.NotFoundError(status, message)
-        case 409:
-            return (errors.ExistsError if reason == EXISTS else errors.ConflictError)(status, message)
-        case 401 | 403:
-            return errors.ForbiddenError(status, message)
-        case 400 | 422:
-            return errors.InvalidError(status, message)
-        case _:
-            return errors.UnavailableError(status, message)

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from trainyard_operator import driver
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
+from trainyard_operator.building import driver
+from trainyard_operator.building.sizing import SpecRefusedError, size
 from trainyard_operator.model import Failure, FailureKind, Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.sizing import SpecRefusedError, size
 from trainyard_operator.status import Status, without_condition
 from trainyard_operator.vocabulary import ConditionType, Phase
 

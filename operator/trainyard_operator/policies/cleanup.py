@@ -1,11 +1,17 @@
-"""Clusters that nobody needs: those of other attempts at once, the last one after the results and its time to live."""
+"""Clusters that nobody needs: those of other attempts at once, the last one after the results and its time to live.
 
-from trainyard_operator import plan as steps
+The other place that deletes clusters is `orphans.py`: those whose run is gone.
+"""
+
+from trainyard_operator import steps
 from trainyard_operator.model import Cluster, DeleteCluster, Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.policies.completion import keep_results
+from trainyard_operator.policies.keeping_results import keep_results, seconds_to_wait
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType, Reason
+
+DELETE_AGAIN = 30.0
+"""Seconds until a cluster that the API server does not let go is deleted again."""
 
 
 def cleanup(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -24,15 +30,24 @@ def cleanup(observed: Observed, plan: Plan, context: Context) -> Plan:
     return plan
 
 
+def not_deleted(observed: Observed, plan: Plan, context: Context, message: str) -> Plan:
+    """The API server keeps a cluster; asked again."""
+    if plan.status.terminal:
+        kind, reason = ConditionType.CLEANED_UP, Reason.NOT_DELETED
+        plan = steps.condition(plan, observed, context.now, kind, False, reason, message)
+    return steps.look_again(plan, DELETE_AGAIN)
+
+
 def _finished(observed: Observed, plan: Plan, context: Context) -> Plan:
+    plan = keep_results(observed, plan, context)
     if observed.cluster is None:
         left = len(observed.strays)
         message = "no RayCluster is left" if not left else f"{left} RayClusters are being deleted"
         return steps.condition(
             plan, observed, context.now, ConditionType.CLEANED_UP, not left, Reason.NO_CLUSTER, message
         )
-    if (wait := _results_wait(observed, plan.status, context)) > 0:
-        return steps.poll_again(steps.look_again(keep_results(observed, plan), min(wait, 1.0)), 1.0)
+    if seconds_to_wait(observed, plan.status, context) > 0:
+        return plan
     left_to_live = _seconds_left(plan.status, observed.run.cluster_ttl, context)
     if left_to_live > 0:
         message = f"the RayCluster is kept for spec.clusterTTLSecondsAfterFinished ({observed.run.cluster_ttl:g} s)"
@@ -51,24 +66,13 @@ def _leave_alone(observed: Observed, plan: Plan, context: Context) -> Plan:
         return steps.look_again(plan, 0)
     if not (plan.status.terminal and recorded.terminal):
         return plan
-    if observed.cluster is not None and (wait := _results_wait(observed, plan.status, context)) > 0:
-        plan = steps.poll_again(steps.look_again(keep_results(observed, plan), min(wait, 1.0)), 1.0)
+    plan = keep_results(observed, plan, context)
     if observed.run.guarded:
         reason, text = "StoppingJob", "the job is being stopped; the RayCluster is not the run's own and stays"
     else:
         reason, text = Reason.NO_CLUSTER, "no job is left; the RayCluster is not the run's own and stays"
     done = not observed.run.guarded
     return steps.condition(plan, observed, context.now, ConditionType.CLEANED_UP, done, reason, text)
-
-
-def _results_wait(observed: Observed, status: Status, context: Context) -> float:
-    """Seconds that the cluster may still be needed for the results; 0 once they are kept, or given up.
-
-    A run whose driver never said anything has nothing to keep.
-    """
-    if status.is_true(ConditionType.RESULTS_KEPT) or status.job_id is None or status.progress is None:
-        return 0
-    return _seconds_left(status, context.settings.timing.results_wait, context)
 
 
 def _seconds_left(status: Status, seconds: float, context: Context) -> float:

@@ -1,13 +1,16 @@
 """How the job does: running, ended well, failed with what reason, or lost with its head."""
 
 from dataclasses import replace
+from datetime import datetime
 
-from trainyard_operator import plan as steps
-from trainyard_operator.model import Failure, FailureKind, Job, JobState, KeepResults, Observed, Plan
-from trainyard_operator.pods import OOM_KILLED, SHELL_NOT_FOUND
+from trainyard_operator import clock, steps
+from trainyard_operator.model import Failure, FailureKind, Job, JobState, Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.results import results_config_map
-from trainyard_operator.status import with_attempt_ended
+from trainyard_operator.policies.keeping_results import keep_results
+from trainyard_operator.policies.out_of_memory import out_of_memory
+from trainyard_operator.readings.driver_log import exception
+from trainyard_operator.readings.pods import OOM_KILLED, SHELL_NOT_FOUND
+from trainyard_operator.status import Status, requeued, with_attempt_ended, with_clock_stopped
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 USER_ERROR = 2
@@ -20,7 +23,8 @@ def completion(observed: Observed, plan: Plan, context: Context) -> Plan:
     status = plan.status
     if status.terminal or status.attempt_over or plan.failure or status.job_id is None or observed.cluster is None:
         return plan
-    if observed.head is None:
+    succeeded = observed.job is not None and observed.job.state == JobState.SUCCEEDED
+    if observed.head is None and not succeeded:
         return _head_gone(observed, plan, context)
     if observed.job is not None:
         plan = _judge(observed, plan, context, observed.job)
@@ -42,7 +46,7 @@ def _judge(observed: Observed, plan: Plan, context: Context, job: Job) -> Plan:
             failure = Failure(FailureKind.FINAL, Reason.JOB_STOPPED, message, job.exit_code, observed.log_tail)
             return steps.fail(plan, failure)
         case JobState.ABSENT:
-            return _lost(observed, plan, context, "the head no longer knows the job: it has started again")
+            return _absent(observed, plan, context)
         case JobState.UNREACHABLE:
             return _unreachable(observed, plan, context, job)
 
@@ -52,9 +56,10 @@ def _poll_interval(observed: Observed, plan: Plan, context: Context) -> float:
     its last word is about to exit; a silent dashboard is asked less often."""
     timing, status = context.settings.timing, plan.status
     running = status.condition(ConditionType.RUNNING)
-    if running is not None and running.status == "Unknown":
+    if running is not None and running.reason == Reason.DASHBOARD_UNREACHABLE:
         return timing.poll_silent
     ending = observed.progress is not None and observed.progress.final
+    ending |= running is not None and running.reason == Reason.JOB_NOT_FOUND
     starting = observed.run.status.phase != Phase.RUNNING
     if ending or starting or status.submit_time is None:
         return timing.poll_starting
@@ -75,23 +80,14 @@ def _succeeded(observed: Observed, plan: Plan, context: Context) -> Plan:
     status = with_attempt_ended(plan.status, context.now, Reason.SUCCEEDED, exit_code=0)
     status = replace(status, phase=Phase.SUCCEEDED, completion_time=context.now, failure=None)
     plan = replace(plan, status=status)
-    return keep_results(observed, plan)
-
-
-def keep_results(observed: Observed, plan: Plan) -> Plan:
-    """Write the results in the pass that ends the run; the cluster is deleted only after that is on record."""
-    line = observed.progress
-    if line is None or line.job_id != plan.status.job_id:
-        return plan
-    return steps.do(plan, KeepResults(results_config_map(observed.run, line)))
+    return keep_results(observed, plan, context)
 
 
 def failure_of(job: Job, observed: Observed) -> Failure:
-    """Why the driver failed: the pod's word first, then the driver's own, then its exit code."""
+    """Why the driver failed: the user's error, then memory, then the driver's own word, then its exit code."""
     code, tail = job.exit_code, observed.log_tail
     line = observed.progress
     said = line.failure if line and line.job_id == observed.run.status.job_id else None
-    oom = next((p for p in observed.pods if p.end and p.end.reason == OOM_KILLED), None)
     if said and (said["kind"] == "User" or code == USER_ERROR):
         return Failure(FailureKind.USER, said["reason"], said["message"], code, tail, said.get("field"))
     if code == USER_ERROR:
@@ -99,19 +95,27 @@ def failure_of(job: Job, observed: Observed) -> Failure:
         return Failure(FailureKind.USER, Reason.INVALID_SPEC, message, code, tail)
     if code == SHELL_NOT_FOUND and said is None and "trainyard" in job.message + tail:
         return _lacks_trainyard(observed, code, tail)
-    if oom:
-        message = f"pod {oom.name} was killed because it used more than its memory limit; raise spec.cluster memory"
-        return Failure(FailureKind.RUN, Reason.OOM_KILLED, message, code, tail)
+    if memory := out_of_memory(observed, job, told=f"{said['reason']}: {said['message']}" if said else None):
+        return memory
     if said:
         return Failure(FailureKind.RUN, said["reason"], said["message"], code, tail)
+    return _unsaid(job, observed)
+
+
+def _unsaid(job: Job, observed: Observed) -> Failure:
+    """The driver has left no word: what its log ends with comes first."""
+    code, tail = job.exit_code, observed.log_tail
     if code in SIGKILL_CODES:
         own = observed.run.selector is None
         remedy = "raise spec.cluster.head.memory" if own else "give the head of that RayCluster more"
         message = f"the driver was killed (SIGKILL), most often for lack of memory; {remedy}"
         return Failure(FailureKind.RUN, Reason.DRIVER_KILLED, message, code, tail)
+    raised = exception(job.message) or exception(tail)
+    first = f"{raised}; " if raised else ""
     if code is None:
-        return Failure(FailureKind.RUN, Reason.DRIVER_LOST, f"Ray ended the job: {job.message}", None, tail)
-    return Failure(FailureKind.RUN, Reason.DRIVER_FAILED, f"the driver exited with code {code}", code, tail)
+        words = "Ray ended the job" if raised else f"Ray ended the job: {job.message}"
+        return Failure(FailureKind.RUN, Reason.DRIVER_LOST, first + words, None, tail)
+    return Failure(FailureKind.RUN, Reason.DRIVER_FAILED, f"{first}the driver exited with code {code}", code, tail)
 
 
 def _lacks_trainyard(observed: Observed, code: int, tail: str) -> Failure:
@@ -123,40 +127,66 @@ def _lacks_trainyard(observed: Observed, code: int, tail: str) -> Failure:
     return Failure(FailureKind.USER, Reason.IMAGE_LACKS_TRAINYARD, message, code, tail, field)
 
 
+def _absent(observed: Observed, plan: Plan, context: Context) -> Plan:
+    """Said once before it counts: a single 404 may come from somebody in between."""
+    before = observed.run.status.condition(ConditionType.RUNNING)
+    kind, reason = ConditionType.RUNNING, Reason.JOB_NOT_FOUND
+    if observed.silence > 0 and before is not None and before.reason == reason:
+        return _lost(observed, plan, context, "the head no longer knows the job: it has started again")
+    message = "the dashboard does not know the job; it is asked once more"
+    return steps.condition(plan, observed, context.now, kind, "Unknown", reason, message)
+
+
 def _unreachable(observed: Observed, plan: Plan, context: Context, job: Job) -> Plan:
-    """The condition's own transition time is the clock: it outlives this process."""
-    limit = context.settings.timing.dashboard_lost
+    kind, reason = ConditionType.RUNNING, Reason.DASHBOARD_UNREACHABLE
     message = f"the dashboard of the head does not answer: {job.message}"
-    plan = steps.condition(
-        plan, observed, context.now, ConditionType.RUNNING, "Unknown", Reason.DASHBOARD_UNREACHABLE, message
-    )
-    condition = plan.status.condition(ConditionType.RUNNING)
-    assert condition is not None
-    silent = (context.now - condition.last_transition_time).total_seconds()
-    if silent < limit:
+    plan = steps.condition(plan, observed, context.now, kind, "Unknown", reason, message)
+    if not head_is_silent(observed, plan.status, context):
         return plan
-    return _lost(observed, plan, context, f"the dashboard has not answered for {silent:.0f} s")
+    limit = context.settings.timing.dashboard_lost
+    return _lost(observed, plan, context, f"the dashboard has not answered for more than {limit:.0f} s")
+
+
+def head_is_silent(observed: Observed, status: Status, context: Context) -> bool:
+    """Whether the dashboard has been silent for so long that its head counts as lost.
+
+    The condition's transition time is the clock, because it outlives this process. It may be of before a restart, and
+    the head well again since: so this process has to have met the silence for a while, too.
+    """
+    timing, running = context.settings.timing, status.condition(ConditionType.RUNNING)
+    if running is None or running.status != "Unknown":
+        return False
+    recorded = (context.now - running.last_transition_time).total_seconds()
+    return recorded >= timing.dashboard_lost and observed.silence >= min(timing.own_silence, timing.dashboard_lost)
 
 
 def _head_gone(observed: Observed, plan: Plan, context: Context) -> Plan:
     ended = observed.ended_head
     if ended is None:
         return _lost(observed, plan, context, "the head pod is gone")
-    if ended.end and ended.end.reason == OOM_KILLED:
-        message = f"the head pod {ended.name} used more than its memory limit; raise spec.cluster.head.memory"
-        return _lost(observed, plan, context, message, Reason.OOM_KILLED)
+    if ended.end and ended.end.reason == OOM_KILLED and (memory := out_of_memory(observed)):
+        return _lost(observed, plan, context, memory.message, memory)
     why = f" ({ended.end.reason}, exit code {ended.end.exit_code})" if ended.end else ""
     return _lost(observed, plan, context, f"the head pod {ended.name} has ended{why}")
 
 
-def _lost(observed: Observed, plan: Plan, context: Context, message: str, reason: Reason = Reason.HEAD_LOST) -> Plan:
+def _lost(observed: Observed, plan: Plan, context: Context, message: str, failure: Failure | None = None) -> Plan:
     """A lost head is a failure, unless its cluster was suspended since the submission: that is a preemption."""
     status, cluster = plan.status, observed.cluster
     assert cluster is not None
     changed = cluster.suspension_changed
     if changed and status.submit_time and changed > status.submit_time:
-        status = replace(
-            status, submission=status.submission + 1, job_id=None, submit_time=None, phase=Phase.PROVISIONING
-        )
+        # The clocks start again, as they do for a suspension that was seen.
+        status = requeued(with_clock_stopped(status, _last_sign(status)))
+        status = replace(status, phase=Phase.PROVISIONING, attempt_start_time=context.now)
         return steps.look_again(replace(plan, status=status), 0)
-    return steps.fail(plan, Failure(FailureKind.RUN, reason, message, log_tail=observed.log_tail))
+    lost = Failure(FailureKind.RUN, Reason.HEAD_LOST, message, log_tail=observed.log_tail)
+    return steps.fail(plan, failure or lost)
+
+
+def _last_sign(status: Status) -> datetime:
+    """When the job was last known to run, by the record: nobody has seen when its suspension began."""
+    assert status.submit_time is not None
+    latest = (status.checkpoint or {}).get("latest", {}).get("time")
+    times = (status.submit_time, status.cluster_ready_time, status.progress_time, clock.from_text(latest))
+    return max(time for time in times if time is not None)

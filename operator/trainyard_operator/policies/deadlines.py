@@ -1,9 +1,16 @@
-"""activeDeadlineSeconds and provisioningDeadlineSeconds. Their clocks follow from the status alone."""
+"""activeDeadlineSeconds and provisioningDeadlineSeconds. Their clocks follow from the status alone.
 
-from trainyard_operator import plan as steps
+A deadline ends a run for good, so it is judged by a fresh reading: the job may have succeeded meanwhile, or its driver
+made progress.
+"""
+
+from trainyard_operator import steps
 from trainyard_operator.model import Failure, FailureKind, Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.vocabulary import ConditionType, Reason
+from trainyard_operator.policies.completion import head_is_silent
+from trainyard_operator.policies.provisioning_failure import late, seconds_left
+from trainyard_operator.status import Status
+from trainyard_operator.vocabulary import Reason
 
 
 def deadlines(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -22,32 +29,28 @@ def _active(observed: Observed, plan: Plan, context: Context) -> Plan:
     left = limit - plan.status.active_for(context.now)
     if left > 0:
         return steps.look_again(plan, left)
+    if observed.unread:
+        return steps.poll_again(plan, 0)
+    if _silent(observed, plan.status, context):
+        return plan
     message = f"spec.activeDeadlineSeconds ({limit:g} s over all attempts) passed; raise it, or stop training earlier"
     return steps.fail(plan, Failure(FailureKind.FINAL, Reason.ACTIVE_DEADLINE, message, log_tail=observed.log_tail))
 
 
 def _provisioning(observed: Observed, plan: Plan, context: Context) -> Plan:
-    """Until all pods were ready once and Ray took the job, or the driver makes progress without the rest of them."""
-    status = plan.status
-    provisioned = status.cluster_ready_time is not None and status.job_id is not None
-    if provisioned or _makes_progress(observed) or status.attempt_start_time is None:
+    left = seconds_left(observed, plan.status, context.now)
+    if left is None:
         return plan
-    limit = observed.run.provisioning_deadline
-    left = limit - (context.now - status.attempt_start_time).total_seconds()
     if left > 0:
         return steps.look_again(plan, left)
-    ready = status.is_true(ConditionType.CLUSTER_READY)
-    condition = status.condition(ConditionType.RUNNING if ready else ConditionType.CLUSTER_READY)
-    why = f"{condition.reason}: {condition.message}" if condition else "no pod was seen"
-    message = f"the cluster was not ready within spec.provisioningDeadlineSeconds ({limit:g} s): {why}"
-    return steps.fail(plan, Failure(FailureKind.FINAL, Reason.PROVISIONING_DEADLINE, message))
+    if observed.unread:
+        return steps.poll_again(plan, 0)
+    unknown = observed.job is not None and not observed.progress_read
+    if unknown or _silent(observed, plan.status, context):
+        return plan
+    return steps.fail(plan, late(observed, plan.status))
 
 
-def _makes_progress(observed: Observed) -> bool:
-    line = observed.progress
-    if line is None:
-        return False
-    trials = line.trials or {}
-    return any(line.progress.get(key) for key in ("iteration", "envSteps", "episodes", "percent")) or bool(
-        trials.get("succeeded") or trials.get("running")
-    )
+def _silent(observed: Observed, status: Status, context: Context) -> bool:
+    """Whether nobody says how the job is, for less time than a head may be silent before it counts as lost."""
+    return observed.job is not None and observed.job.unknown and not head_is_silent(observed, status, context)

@@ -2,17 +2,26 @@
 
 from dataclasses import replace
 
-from trainyard_operator import names, quantity
-from trainyard_operator import plan as steps
-from trainyard_operator.model import CreateCluster, Failure, FailureKind, Observed, Plan, Pod
-from trainyard_operator.pods import OOM_KILLED, SHELL_NOT_FOUND
+from trainyard_operator import names, quantity, steps
+from trainyard_operator.building.raycluster import ray_cluster, token_secret, uses_token
+from trainyard_operator.building.seed import seed_of
+from trainyard_operator.building.sizing import Size, size
+from trainyard_operator.model import Cluster, CreateCluster, Observed, Plan, Refused
 from trainyard_operator.policies import Context
-from trainyard_operator.raycluster import ray_cluster, token_secret, uses_token
-from trainyard_operator.sizing import Size, size
+from trainyard_operator.policies.provisioning_failure import (
+    cluster_lost,
+    head_ended,
+    hopeless_pod,
+    refused_for_good,
+    with_steps,
+)
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 REFUSED_AGAIN = 5.0
-"""Seconds until a RayCluster that the API server refused is tried again."""
+"""Seconds until a RayCluster that the API server refused is tried again; less by up to a quarter, by the uid."""
+
+EXPLAIN_AGAIN = 10.0
+"""Seconds until a pod that waits without a reason is looked at again: nothing wakes the operator for it."""
 
 
 def provisioning(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -21,30 +30,46 @@ def provisioning(observed: Observed, plan: Plan, context: Context) -> Plan:
     if observed.run.selector is not None or over:
         return plan
     if observed.cluster is None:
-        return cluster_lost(plan) if status.cluster_name else _create(observed, plan, context)
+        gone = status.cluster_name is not None
+        return steps.fail(plan, cluster_lost(status)) if gone else _create(observed, plan, context)
     if status.cluster_name is None or status.attempt_start_time is None:
-        plan = _adopt(observed, plan, context)
+        plan = _adopt(observed, plan, context, observed.cluster)
     return _watch_pods(observed, plan, context)
 
 
 def _create(observed: Observed, plan: Plan, context: Context) -> Plan:
-    run, settings = observed.run, context.settings
-    cluster_size = size(run.spec, settings.sizing)
-    token = names.auth_token(settings.key, run.uid, plan.status.attempt)
+    """The clock of the deadline runs from here; the run has started once the cluster exists (`created`)."""
+    run, settings, status = observed.run, context.settings, plan.status
+    token = names.auth_token(settings.key, run.uid, status.attempt)
     secret = token_secret(run, token) if uses_token(run.spec) else None
-    plan = steps.do(plan, CreateCluster(secret, ray_cluster(run, cluster_size, settings.training)))
-    plan = steps.look_again(plan, REFUSED_AGAIN)
-    return _started(observed, plan, context, cluster_size, run.generation)
+    made = ray_cluster(run, size(run.spec, settings.sizing), settings.training)
+    clock = status.attempt_start_time or context.now
+    plan = replace(plan, status=replace(status, phase=Phase.PROVISIONING, attempt_start_time=clock))
+    again = REFUSED_AGAIN * (1 - names.spread(run.uid) / 4)
+    return steps.look_again(steps.do(plan, CreateCluster(secret, made)), again)
 
 
-def _adopt(observed: Observed, plan: Plan, context: Context) -> Plan:
+def created(observed: Observed, plan: Plan, context: Context, cluster: Cluster) -> Plan:
+    """The API server has the cluster: from now on the specification stands."""
+    plan = _started(observed, plan, context, cluster)
+    text = "the RayCluster is created"
+    return steps.condition(
+        plan, observed, context.now, ConditionType.CLUSTER_READY, False, Reason.WAITING_FOR_PODS, text
+    )
+
+
+def refused(observed: Observed, plan: Plan, context: Context, outcome: Refused) -> Plan:
+    """The API server does not take the cluster: said, and tried again unless that can never succeed."""
+    reason, message = outcome.reason, outcome.message
+    plan = steps.condition(plan, observed, context.now, ConditionType.CLUSTER_READY, False, reason, message)
+    return steps.fail(plan, refused_for_good(reason, message)) if outcome.hopeless else plan
+
+
+def _adopt(observed: Observed, plan: Plan, context: Context, cluster: Cluster) -> Plan:
     """A cluster that exists although its creation is not on record: the process ended, or a change came, in between."""
-    cluster, run = observed.cluster, observed.run
-    assert cluster is not None
+    run, first = observed.run, plan.status.start_time is None
     generation = cluster.generation or run.generation
-    first = plan.status.start_time is None
-    plan = _started(observed, plan, context, size(run.spec, context.settings.sizing), generation)
-    plan = replace(plan, status=replace(plan.status, cluster_name=cluster.name))
+    plan = _started(observed, plan, context, cluster)
     if not first or generation == run.generation:
         return plan
     message = (
@@ -54,25 +79,19 @@ def _adopt(observed: Observed, plan: Plan, context: Context) -> Plan:
     return steps.condition(plan, observed, context.now, ConditionType.SPEC_CHANGED, True, "ChangedAtStart", message)
 
 
-def _started(observed: Observed, plan: Plan, context: Context, cluster_size: Size, generation: int) -> Plan:
-    status = plan.status
+def _started(observed: Observed, plan: Plan, context: Context, cluster: Cluster) -> Plan:
+    run, status = observed.run, plan.status
     status = replace(
         status,
         phase=Phase.PROVISIONING,
+        cluster_name=cluster.name,
         start_time=status.start_time or context.now,
-        started_generation=status.started_generation or generation,
-        seed=seed_of(observed) if status.seed is None else status.seed,
+        started_generation=status.started_generation or cluster.generation or run.generation,
+        seed=seed_of(run) if status.seed is None else status.seed,
         attempt_start_time=status.attempt_start_time or context.now,
-        resources=resources_of(cluster_size),
+        resources=resources_of(size(run.spec, context.settings.sizing)),
     )
     return replace(plan, status=status)
-
-
-def seed_of(observed: Observed) -> int:
-    run = observed.run
-    if run.status.seed is not None:
-        return run.status.seed
-    return int(run.spec.get("seed", names.default_seed(run.uid)))
 
 
 def resources_of(cluster_size: Size) -> dict[str, object]:
@@ -88,23 +107,16 @@ def resources_of(cluster_size: Size) -> dict[str, object]:
     return resources
 
 
-def cluster_lost(plan: Plan) -> Plan:
-    message = f"the RayCluster {plan.status.cluster_name} was deleted by somebody else"
-    return steps.fail(plan, Failure(FailureKind.RUN, Reason.CLUSTER_LOST, message))
-
-
 def _watch_pods(observed: Observed, plan: Plan, context: Context) -> Plan:
     ready, reason, message = _readiness(observed)
     plan = steps.condition(plan, observed, context.now, ConditionType.CLUSTER_READY, ready, reason, message)
+    plan = with_steps(observed, plan, context.now)
     if ready and plan.status.cluster_ready_time is None:
         plan = replace(plan, status=replace(plan.status, cluster_ready_time=context.now))
-    hopeless = next((p for p in observed.pods if p.problem and p.problem.hopeless and not p.over), None)
-    if hopeless and hopeless.problem:
-        failure = Failure(FailureKind.USER, hopeless.problem.reason, hopeless.problem.message, field="spec.image")
-        return steps.fail(plan, failure)
-    if observed.head is None and observed.ended_head is not None and plan.status.job_id is None:
-        return _head_failed(observed, observed.ended_head, plan)
-    return plan
+    if any(pod.unexplained for pod in observed.pods):
+        plan = steps.look_again(plan, EXPLAIN_AGAIN)
+    failure = hopeless_pod(observed) or head_ended(observed, plan.status)
+    return steps.fail(plan, failure) if failure else plan
 
 
 def _readiness(observed: Observed) -> tuple[bool, str, str]:
@@ -123,22 +135,3 @@ def _readiness(observed: Observed) -> tuple[bool, str, str]:
     if ready >= wanted and any(p.head for p in alive):
         return True, Reason.PODS_READY, text
     return False, Reason.PODS_STARTING, text
-
-
-def _head_failed(observed: Observed, head: Pod, plan: Plan) -> Plan:
-    """The head ended before it could take a job."""
-    end = head.end
-    code = end.exit_code if end else None
-    if code == SHELL_NOT_FOUND:
-        message = f"the image has no `ray` command (pod {head.name} exited with 127): use an image with Ray in it"
-        failure = Failure(
-            FailureKind.USER, Reason.IMAGE_LACKS_RAY, message, log_tail=observed.log_tail, field="spec.image"
-        )
-        return steps.fail(plan, failure)
-    if head.deleting and end is None:
-        message = f"the head pod {head.name} was deleted before it could take a job"
-        return steps.fail(plan, Failure(FailureKind.RUN, Reason.HEAD_LOST, message))
-    reason = Reason.OOM_KILLED if end and end.reason == OOM_KILLED else Reason.HEAD_FAILED
-    message = f"the head pod {head.name} ended before it could take a job"
-    message += f": {end.reason}, exit code {code}. {end.message}" if end else ""
-    return steps.fail(plan, Failure(FailureKind.RUN, reason, message.strip(), log_tail=observed.log_tail))

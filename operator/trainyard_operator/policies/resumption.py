@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
+from trainyard_operator.building.storage import effective_storage
 from trainyard_operator.model import Failure, FailureKind, Observed, Plan, Run
 from trainyard_operator.policies import Context
-from trainyard_operator.raycluster import effective_storage
 from trainyard_operator.settings import TrainingDefaults
 from trainyard_operator.vocabulary import Phase, Reason
 

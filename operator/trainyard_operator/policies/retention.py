@@ -1,6 +1,6 @@
 """ttlSecondsAfterFinished: the run itself goes, and with it its results and Secrets."""
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
 from trainyard_operator.model import DeleteRun, Observed, Plan
 from trainyard_operator.policies import Context
 

@@ -3,12 +3,20 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
 from trainyard_operator.model import Failure, FailureKind, Observed, Plan
+from trainyard_operator.names import spread
 from trainyard_operator.policies import Context
-from trainyard_operator.policies.completion import keep_results
+from trainyard_operator.policies.keeping_results import keep_results
 from trainyard_operator.settings import Timing
-from trainyard_operator.status import MAX_MESSAGE, FailureStatus, Status, tail, with_attempt_ended
+from trainyard_operator.status import (
+    MAX_MESSAGE,
+    FailureStatus,
+    Status,
+    tail,
+    with_attempt_ended,
+    without_cluster_clocks,
+)
 from trainyard_operator.vocabulary import Phase
 
 
@@ -23,9 +31,12 @@ def retry(observed: Observed, plan: Plan, context: Context) -> Plan:
     return _next_attempt(plan, context)
 
 
-def delay(failures: int, timing: Timing) -> float:
-    """Seconds before the attempt that follows the n-th charged failure: doubles each time, up to a limit."""
-    return min(timing.retry_base * 2.0 ** (failures - 1), timing.retry_max)
+def delay(failures: int, uid: str, timing: Timing) -> float:
+    """Seconds before the attempt that follows the n-th charged failure: doubles each time, up to a limit.
+
+    Up to a quarter more, by the uid and the number: runs that a lost node ends together do not come back together.
+    """
+    return min(timing.retry_base * 2.0 ** (failures - 1), timing.retry_max) * (1 + spread(f"{uid}/{failures}") / 4)
 
 
 def _charge(observed: Observed, plan: Plan, context: Context, failure: Failure) -> Plan:
@@ -39,11 +50,11 @@ def _charge(observed: Observed, plan: Plan, context: Context, failure: Failure) 
         status = with_attempt_ended(status, now, failure.reason, failure.message, failure.exit_code, failure.log_tail)
     status = replace(status, failures=failures, failure=said)
     if charged and failures <= observed.run.backoff_limit:
-        wait = delay(failures, context.settings.timing)
+        wait = delay(failures, observed.run.uid, context.settings.timing)
         status = replace(status, phase=Phase.PENDING, next_attempt_time=now + timedelta(seconds=wait))
         return steps.look_again(replace(plan, status=status), 0)
     plan = replace(plan, status=replace(status, phase=Phase.FAILED, completion_time=now))
-    return keep_results(observed, plan)
+    return keep_results(observed, plan, context)
 
 
 def _next_attempt(plan: Plan, context: Context) -> Plan:
@@ -58,14 +69,13 @@ def _next_attempt(plan: Plan, context: Context) -> Plan:
 def raised(status: Status) -> Status:
     """The status at the start of the next attempt."""
     return replace(
-        status,
+        without_cluster_clocks(status),
         phase=Phase.PENDING,
         attempt=status.attempt + 1,
         submission=status.submission + 1,
         cluster_name=None,
         job_id=None,
         submit_time=None,
-        cluster_ready_time=None,
         attempt_start_time=None,
         next_attempt_time=None,
     )

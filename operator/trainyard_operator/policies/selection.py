@@ -5,11 +5,12 @@ Nothing about that cluster is watched: the run's own timer reads it.
 
 from dataclasses import replace
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
+from trainyard_operator.building.seed import seed_of
+from trainyard_operator.building.sizing import logical_cpus
 from trainyard_operator.model import Cluster, Failure, FailureKind, Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.policies.provisioning import cluster_lost, seed_of
-from trainyard_operator.sizing import logical_cpus
+from trainyard_operator.policies.provisioning_failure import cluster_lost
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 SELECTOR = "spec.cluster.selector"
@@ -23,7 +24,7 @@ def selection(observed: Observed, plan: Plan, context: Context) -> Plan:
     if status.cluster_name is None:
         return _choose(observed, plan, context)
     if observed.cluster is None:
-        return cluster_lost(plan)
+        return steps.fail(plan, cluster_lost(status))
     return _watch(observed, observed.cluster, plan, context)
 
 
@@ -70,7 +71,7 @@ def _start(observed: Observed, cluster: Cluster, plan: Plan, context: Context) -
         cluster_name=cluster.name,
         start_time=status.start_time or context.now,
         started_generation=status.started_generation or run.generation,
-        seed=seed_of(observed) if status.seed is None else status.seed,
+        seed=seed_of(run) if status.seed is None else status.seed,
         attempt_start_time=status.attempt_start_time or context.now,
         resources={"logicalCpus": logical_cpus(run.spec)},
     )

@@ -4,8 +4,7 @@ Deleting a cluster ends what runs on it; this cluster stays, so the finalizer ke
 waits, until Ray says that the job is over, the cluster is gone, or Ray has had its time.
 """
 
-from trainyard_operator import names
-from trainyard_operator import plan as steps
+from trainyard_operator import names, steps
 from trainyard_operator.model import JobState, Observed, Plan, StopJob, Unguard
 from trainyard_operator.policies import Context
 from trainyard_operator.vocabulary import ConditionType

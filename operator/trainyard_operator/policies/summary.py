@@ -1,6 +1,6 @@
 """The conditions that sum up a phase: for people, for kubectl wait, for kstatus (Flux) and Argo CD."""
 
-from trainyard_operator import plan as steps
+from trainyard_operator import steps
 from trainyard_operator.model import Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.status import Status
@@ -37,7 +37,8 @@ def _says_more(status: Status) -> bool:
     running = status.condition(T.RUNNING)
     if running is None or status.attempt_over or status.phase != Phase.PROVISIONING:
         return False
-    return running.status == "Unknown" or (running.reason == Reason.JOB_NOT_TAKEN and status.job_id is None)
+    waits = running.reason in (Reason.JOB_NOT_TAKEN, Reason.FINALIZER_REFUSED) and status.job_id is None
+    return running.status == "Unknown" or waits
 
 
 def _waits_for_match(status: Status) -> bool:

@@ -2,22 +2,32 @@
 
 from dataclasses import replace
 
-from trainyard_operator import plan as steps
-from trainyard_operator.model import Observed, Plan
+from trainyard_operator import steps
+from trainyard_operator.model import JobState, Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.status import with_attempt_ended, with_clock_stopped
+from trainyard_operator.status import requeued, with_attempt_ended, with_clock_stopped
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 
 def suspension(observed: Observed, plan: Plan, context: Context) -> Plan:
     if plan.status.terminal or plan.failure:
         return plan
+    cluster = observed.cluster
+    held = cluster is not None and cluster.suspended and not plan.status.attempt_over
+    if (observed.run.suspend or held) and not plan.status.attempt_over:
+        if observed.job is not None and observed.job.state == JobState.SUCCEEDED:
+            return plan  # it has succeeded before anybody stopped it: the completion says so
+        if observed.unread:
+            return replace(steps.poll_again(plan, 0), done=True)
+        timing = context.settings.timing
+        unknown = observed.job is not None and observed.job.unknown and observed.answering is not None
+        if unknown and observed.silence < timing.last_word:
+            return replace(steps.poll_again(plan, timing.poll_starting), done=True)
     if observed.run.suspend:
         return _suspend(observed, plan, context)
     if plan.status.phase == Phase.SUSPENDED:
         plan = replace(plan, status=replace(plan.status, phase=Phase.PENDING))
-    cluster = observed.cluster
-    if cluster is not None and cluster.suspended and not plan.status.attempt_over:
+    if held:
         return _queue(observed, plan, context)
     if plan.status.phase == Phase.QUEUED:
         return _release(observed, plan, context)
@@ -37,10 +47,7 @@ def _suspend(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 def _queue(observed: Observed, plan: Plan, context: Context) -> Plan:
     """The head is gone, or going, with its memory of the job: the next submission is a new one on the same cluster."""
-    status = with_clock_stopped(plan.status, context.now)
-    status = replace(status, phase=Phase.QUEUED, cluster_ready_time=None)
-    if status.job_id:
-        status = replace(status, submission=status.submission + 1, job_id=None, submit_time=None)
+    status = replace(requeued(with_clock_stopped(plan.status, context.now)), phase=Phase.QUEUED)
     plan = replace(plan, status=status, done=True)
     if observed.run.selector is not None:
         plan = steps.poll_again(plan, context.settings.timing.poll_existing)  # nobody watches that cluster

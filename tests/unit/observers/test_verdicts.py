@@ -12,7 +12,7 @@ from trainyard.progress.channel import Progress, ProgressFile
 from trainyard.runs import storage
 from trainyard.runs.run import Identity, Outcome, Run
 from trainyard.spec.parsing import parse
-from trainyard_operator.progress import parse as parse_line
+from trainyard_operator.readings.progress_line import parse as parse_line
 
 SPEC = {
     "algorithm": {"name": "PPO"},

@@ -7,7 +7,7 @@ from typing import Any
 from trainyard_operator import names
 from trainyard_operator.model import Cluster, Job, JobState, Key, Observed, Plan, Pod, PodEnd, PodProblem, Run
 from trainyard_operator.policies import Context
-from trainyard_operator.progress import ProgressLine
+from trainyard_operator.readings.progress_line import ProgressLine
 from trainyard_operator.settings import Settings, TrainingDefaults
 from trainyard_operator.status import Attempt, Status
 from trainyard_operator.vocabulary import FINALIZER, Phase
@@ -97,15 +97,17 @@ def cluster(**changes: Any) -> Cluster:
 
 
 def head(**changes: Any) -> Pod:
-    return replace(Pod(f"{NAME}-head", True, "Running", True, False, "10.0.0.1"), **changes)
+    return replace(Pod(f"{NAME}-head", True, "Running", True, False, "10.0.0.1", steps=4), **changes)
 
 
 def worker(number: int = 0, **changes: Any) -> Pod:
-    return replace(Pod(f"{NAME}-worker-{number}", False, "Running", True, False), **changes)
+    return replace(
+        Pod(f"{NAME}-worker-{number}", False, "Running", True, False, f"10.0.1.{number}", steps=4), **changes
+    )
 
 
-def stuck(reason: str, message: str = "", *, hopeless: bool = False, **changes: Any) -> Pod:
-    problem = PodProblem(reason, message, hopeless)
+def stuck(reason: str, message: str = "", **changes: Any) -> Pod:
+    problem = PodProblem(reason, message)
     return head(**{"phase": "Pending", "ready": False, "problem": problem, **changes})
 
 
@@ -140,9 +142,15 @@ def job(state: JobState = JobState.RUNNING, code: int | None = None, message: st
 
 
 def observed(status: Status | None = None, **changes: Any) -> Observed:
-    """An observation of a run with that status; `spec` changes the specification."""
+    """An observation of a run with that status; `spec` changes the specification.
+
+    With a reading of the job, its progress file has been read, too.
+    """
     spec = changes.pop("spec", {})
     generation = changes.pop("generation", 1)
+    reading = changes.get("job")
+    if reading is not None and reading.state not in (JobState.UNREACHABLE, JobState.ABSENT):
+        changes = {"progress_read": True, "progress_complete": reading.over, **changes}
     made = Observed(run(status, generation=generation, **spec), kuberay=True, may_call=True)
     return replace(made, **changes)
 

@@ -61,6 +61,12 @@ def test_what_a_driver_wants_people_to_know_is_a_warning() -> None:
     assert told(running(), new) == [("NoStorage", True)]
 
 
+def test_a_progress_file_that_can_be_read_again_is_no_warning() -> None:
+    garbage = with_condition(running(), ConditionType.PROGRESS_READABLE, False, "InvalidProgress", "no JSON", NOW, 1)
+    assert told(running(), garbage) == [("InvalidProgress", True)]
+    assert told(garbage, with_condition(garbage, ConditionType.PROGRESS_READABLE, True, "Read", "", NOW, 1)) == []
+
+
 def test_the_same_news_has_the_same_name_and_other_news_another() -> None:
     (one,) = announcements(Status(), provisioning())
     names = {

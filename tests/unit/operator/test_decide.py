@@ -23,7 +23,6 @@ from tests.unit.operator.builders import (
     stuck,
     submitted,
 )
-from trainyard_operator import decide as module
 from trainyard_operator.decide import ALWAYS, CHAIN, decide
 from trainyard_operator.model import CreateCluster, Created, DeleteCluster, JobState, NotYet, Plan, SubmitJob, Submitted
 from trainyard_operator.settle import settle
@@ -48,12 +47,11 @@ def test_the_order_is_the_specification() -> None:
         "selection",
         "deadlines",
         "submission",
-        "progress",
+        "reporting",
         "completion",
         "retry",
     ]
     assert [policy.__name__ for policy in ALWAYS] == ["stopping", "cleanup", "retention", "summary"]
-    assert module.CHAIN is CHAIN
 
 
 class TestOrder:
@@ -73,7 +71,8 @@ class TestOrder:
         assert plan.status.progress["iteration"] == 10
 
     def test_a_deadline_names_what_the_pods_say_in_the_same_pass(self) -> None:
-        one = alive(provisioning(), pods=(stuck("ErrImagePull", "x"),), spec={"provisioningDeadlineSeconds": 1})
+        status = provisioning(provisioning_steps=4)
+        one = alive(status, pods=(stuck("ErrImagePull", "x"),), spec={"provisioningDeadlineSeconds": 1})
         plan = decided(one)
         assert plan.status.phase == Phase.FAILED
         assert "ErrImagePull" in plan.status.failure.message
@@ -108,7 +107,7 @@ class TestAWholeLife:
         assert (third.status.phase, kinds(third)) == (Phase.RUNNING, [])
         fourth = decided(alive(third.status, job=job(JobState.SUCCEEDED, 0)))
         assert (fourth.status.phase, kinds(fourth)) == (Phase.SUCCEEDED, [])
-        assert kinds(decided(alive(fourth.status))) == [DeleteCluster]
+        assert kinds(decided(alive(fourth.status, progress_complete=True))) == [DeleteCluster]
         last = decided(observed(fourth.status))
         assert last.status.is_true(ConditionType.CLEANED_UP)
         assert decided(observed(last.status)).status == last.status
@@ -144,7 +143,7 @@ class TestAWholeLife:
         assert quiet.status.condition(ConditionType.RUNNING).reason == Reason.DRIVER_NOT_RUNNING
 
     def test_suspend_and_resume_use_a_new_cluster_and_charge_nothing(self) -> None:
-        suspended = decided(alive(running(), spec={"suspend": True})).status
+        suspended = decided(alive(running(), job=job(), spec={"suspend": True})).status
         assert kinds(decided(alive(suspended, spec={"suspend": True}))) == [DeleteCluster]
         resumed = decided(observed(suspended)).status
         assert (resumed.attempt, resumed.failures) == (2, 0)
@@ -160,21 +159,14 @@ class TestAWholeLife:
         alive(running(), job=job(), progress=line()),
         alive(running(), pods=(ended(),)),
         observed(running(phase=Phase.SUCCEEDED, completion_time=NOW)),
-        alive(running(), spec={"suspend": True}),
-        alive(running(), cluster=cluster(suspended=True)),
+        alive(running(), job=job(), spec={"suspend": True}),
+        alive(running(), job=job(), cluster=cluster(suspended=True)),
     ],
 )
 def test_a_second_look_at_the_same_world_changes_nothing_more(one) -> None:
-    """Quiet: what was decided once is decided again without a change, unless it asked for another pass."""
-    first = decided(one)
-    again = replace(one, run=replace(one.run, status=first.status))
-    second = decided(again)
-    if first.requeue_after != 0:
-        assert second.status == first.status
-
-
-def test_reasons_are_words_that_the_schema_takes() -> None:
-    import re
-
-    for reason in Reason:
-        assert re.fullmatch(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", reason)
+    """Quiet: after a few passes over a world that stands still, nothing is decided that is not on record."""
+    seen = [one.run.status]
+    for _ in range(4):
+        seen.append(decided(replace(one, run=replace(one.run, status=seen[-1]))).status)
+    assert seen[-1] == seen[-2]
+    assert seen[1] != seen[0] or seen[0].terminal

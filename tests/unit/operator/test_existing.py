@@ -11,7 +11,7 @@ from trainyard_operator import errors, names
 from trainyard_operator.cache import Kind
 from trainyard_operator.existing import TOKEN_SECONDS, selector_text
 from trainyard_operator.model import JobState
-from trainyard_operator.objects import TokenSource, read_head, token_source
+from trainyard_operator.readings.objects import TokenSource, read_head, token_source
 from trainyard_operator.vocabulary import FINALIZER
 
 JOB = names.job_id(UID, 1, 1)
@@ -111,6 +111,19 @@ class TestItsLife:
         world = Existing(going, ray_cluster())
         await world.step()
         assert world.status["clusterName"] == "shared"
+
+    async def test_a_finalizer_that_is_refused_is_said_once_and_tried_again(self) -> None:
+        world = Existing(ray_cluster())
+        world.kube.fail("patch trainingruns", *[errors.ForbiddenError(403, "no")] * 5)
+        await world.steps(3)
+        running = world.condition("Running")
+        assert (running["status"], running["reason"]) == ("False", "FinalizerRefused")
+        assert world.condition("ClusterReady")["status"] == "True"
+        world.kube.writes.clear()
+        await world.steps(3)
+        assert (world.kube.writes, world.kube.events.count("FinalizerRefused")) == ([], 1)
+        await world.steps(9)
+        assert world.dashboards.submitted == [JOB]
 
     async def test_other_peoples_finalizers_stay(self) -> None:
         world = Existing(ray_cluster())

@@ -65,6 +65,12 @@ async def test_a_list_is_read_in_chunks_with_its_selector(api, kube) -> None:
     assert api.requests[1].query["continue"] == "more"
 
 
+async def test_a_list_may_be_of_some_fields(api, kube) -> None:
+    api.answers = [(200, {"items": [], "metadata": {"resourceVersion": "7"}})]
+    await kube.list(PODS, "team", fields="status.phase=Pending")
+    assert api.last.query["fieldSelector"] == "status.phase=Pending"
+
+
 async def test_requests_carry_the_token(api, kube) -> None:
     await kube.get(RUNS, "team", "run")
     assert api.last.path == "/apis/trainyard.dev/v1alpha1/namespaces/team/trainingruns/run"
@@ -87,12 +93,19 @@ async def test_a_deletion_is_of_that_object_and_no_successor(api, kube) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "error"),
     [
-        (404, {"message": "m"}, errors.NotFoundError),
+        (404, {"message": "m", "details": {"name": "run"}}, errors.GoneError),
+        (404, "404 page not found", errors.NotFoundError),
+        (404, {"message": "m", "details": {}}, errors.NotFoundError),
         (409, {"reason": "AlreadyExists", "message": "m"}, errors.ExistsError),
         (409, {"reason": "Conflict", "message": "m"}, errors.ConflictError),
         (403, {"message": "m"}, errors.ForbiddenError),
         (401, "plain text", errors.ForbiddenError),
-        (422, {"message": "m"}, errors.InvalidError),
+        (
+            422,
+            {"message": "m", "details": {"causes": [{"field": "spec.x", "reason": "FieldValueInvalid"}]}},
+            errors.InvalidError,
+        ),
+        (422, {"message": "m"}, errors.DeniedError),
         (429, {"message": "m"}, errors.UnavailableError),
         (500, "plain text", errors.UnavailableError),
         (503, [], errors.UnavailableError),
@@ -114,6 +127,31 @@ async def test_no_answer_is_an_error_of_its_own() -> None:
     await client.close()
 
 
+@pytest.mark.parametrize("body", ["<html>", "[]", "7", ""])
+async def test_a_success_that_is_no_object_of_the_api_is_no_answer(api, kube, body) -> None:
+    """As from a proxy in between that asks to sign in."""
+    api.answers = [(200, body)]
+    with pytest.raises(errors.UnavailableError, match="not"):
+        await kube.get(RUNS, "team", "run")
+
+
+async def test_a_pods_log_without_end_costs_its_last_bytes(api, kube) -> None:
+    api.answers = [(200, "x" * 1_000_000 + "the end")]
+    log = await kube.pod_log("team", "head", "ray", 60)
+    assert log.endswith("xthe end")
+    assert len(log) == 2**14
+
+
+async def test_a_token_that_is_being_replaced_is_tried_again_later(api, kube, monkeypatch) -> None:
+    def gone() -> kopf.ConnectionInfo:
+        raise errors.CredentialsError("half written")
+
+    monkeypatch.setattr("trainyard_operator.clients.kube.connection", gone)
+    monkeypatch.setattr("trainyard_operator.clients.kube.TOKEN_SECONDS", -1)
+    with pytest.raises(errors.UnavailableError, match="half written"):
+        await kube.get(RUNS, "team", "run")
+
+
 async def test_every_write_asks_the_fence_and_no_read_does(api, kube) -> None:
     def closed() -> None:
         raise errors.FencedError("closed")
@@ -129,6 +167,32 @@ async def test_every_write_asks_the_fence_and_no_read_does(api, kube) -> None:
         with pytest.raises(errors.FencedError):
             await write
     assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize(("answer", "changed"), [("", False), ('{"type":"ADDED","object":{}}\n' * 2, True)])
+async def test_what_has_happened_since_is_asked_for_by_metadata_for_a_second(api, kube, answer, changed) -> None:
+    api.answers = [(200, answer)]
+    assert await kube.changed(PODS, None, "a=b", "17") == changed
+    assert api.last.path == "/api/v1/pods"
+    assert dict(api.last.query) == {
+        "watch": "true",
+        "resourceVersion": "17",
+        "timeoutSeconds": "1",
+        "labelSelector": "a=b",
+    }
+    assert "PartialObjectMetadata" in api.last.headers["Accept"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(410, {"message": "too old"}), (200, '{"type":"ERROR","object":{"kind":"Status","code":410,"message":"old"}}\n')],
+    ids=["as an answer", "as an event"],
+)
+async def test_a_revision_that_is_too_old_is_told_apart(api, kube, answer) -> None:
+    api.answers = [answer]
+    with pytest.raises(errors.UnavailableError) as caught:
+        await kube.changed(PODS, None, None, "17")
+    assert caught.value.status == 410
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,17 @@ SETTINGS = LeaseSettings(duration=15, renew=2, request=5)
 
 
 class FakeKube:
-    """One Lease with resource versions. `broken` makes every request fail."""
+    """One Lease with resource versions. `broken` makes every request fail; `faults` are answered first, once each, and
+    of the next `lost` writes the answers are lost."""
 
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
         self.version = 0
         self.broken = False
+        self.faults: list[errors.ApiError] = []
+        self.lost = 0
 
-    async def get(self, *_: Any) -> dict[str, Any]:
+    async def read_lease(self, namespace: str, name: str, seconds: float) -> dict[str, Any]:
         self._check()
         if self.lease is None:
             raise errors.NotFoundError(404, "no lease")
@@ -34,7 +37,8 @@ class FakeKube:
 
     async def replace_lease(self, namespace: str, name: str, body: dict[str, Any], seconds: float) -> dict[str, Any]:
         self._check()
-        assert self.lease is not None
+        if self.lease is None:
+            raise errors.NotFoundError(404, "no lease")
         if body["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]:
             raise errors.ConflictError(409, "changed")
         return self._store(body)
@@ -42,11 +46,16 @@ class FakeKube:
     def _store(self, body: dict[str, Any]) -> dict[str, Any]:
         self.version += 1
         self.lease = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}}
+        if self.lost:
+            self.lost -= 1
+            raise errors.UnavailableError(0, "the answer was lost")
         return self.lease
 
     def _check(self) -> None:
         if self.broken:
             raise errors.UnavailableError(0, "no answer")
+        if self.faults:
+            raise self.faults.pop(0)
 
 
 class World:
@@ -189,3 +198,92 @@ async def test_no_answer_means_not_taken(world) -> None:
     lease = world.replica("a")
     world.kube.broken = True
     assert not await tries(lease)
+
+
+FAULTS = [
+    errors.NotFoundError(404, "not found"),
+    errors.ConflictError(409, "conflict"),
+    errors.ForbiddenError(403, "forbidden"),
+    errors.InvalidError(422, "invalid"),
+    errors.UnavailableError(429, "too many"),
+    errors.UnavailableError(500, "boom"),
+    errors.UnavailableError(0, "no answer"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.status))
+@pytest.mark.parametrize("place", [1, 2])
+async def test_one_fault_at_either_request_of_a_renewal_costs_nothing(world, fault, place) -> None:
+    """The second request is the look at a Lease that somebody else has touched."""
+    lease = world.replica("a")
+    await tries(lease)
+    if place == 2:
+        world.kube._store(world.kube.lease)
+        replace, world.kube.replace_lease = world.kube.replace_lease, conflict_then(world.kube, fault)
+    else:
+        world.kube.faults = [fault]
+    world.now += 2
+    await lease.renew()
+    if place == 2:
+        world.kube.replace_lease = replace
+    for _ in range(2):
+        world.now += 2
+        await lease.renew()
+    assert lease.held
+    assert world.kube.lease["spec"]["holderIdentity"] == "a"
+    assert world.kube.lease["spec"]["leaseTransitions"] == 1
+
+
+def conflict_then(kube: FakeKube, fault: errors.ApiError) -> Any:
+    async def replace(*_: Any) -> dict[str, Any]:
+        kube.faults = [fault]
+        raise errors.ConflictError(409, "changed")
+
+    return replace
+
+
+async def test_faults_at_every_look_end_it_before_another_one_starts(world) -> None:
+    lease = world.replica("a")
+    await tries(lease)
+    world.kube.replace_lease = conflict_then(world.kube, errors.UnavailableError(500, "boom"))
+    for _ in range(4):
+        world.now += 2
+        await lease.renew()
+    world.now += 2
+    with pytest.raises(errors.LeaseLostError, match="boom"):
+        await lease.renew()
+
+
+async def test_a_lease_that_somebody_deleted_is_made_anew(world) -> None:
+    lease = world.replica("a")
+    await tries(lease)
+    world.kube.lease = None
+    for _ in range(2):
+        world.now += 2
+        await lease.renew()
+    assert lease.held
+    assert world.kube.lease["spec"]["holderIdentity"] == "a"
+
+
+async def test_a_lease_that_was_taken_without_an_answer_is_not_waited_for(world) -> None:
+    lease = world.replica("a")
+    world.kube.lost = 1
+    assert not await tries(lease)
+    assert await tries(lease)
+    assert lease.held
+
+
+async def test_a_renewal_that_took_long_and_succeeded_is_a_renewal(world) -> None:
+    lease = world.replica("a")
+    await tries(lease)
+    store = world.kube._store
+
+    def slow(body):
+        world.now += 11
+        return store(body)
+
+    world.kube._store = slow
+    await lease.renew()
+    world.kube._store = store
+    await lease.renew()
+    assert lease.held

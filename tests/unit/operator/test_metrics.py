@@ -76,7 +76,7 @@ def test_the_freshest_reading_goes_before_the_status(world) -> None:
 
 
 def test_a_rate_ends_with_the_run(world) -> None:
-    world.put(running(phase=Phase.SUCCEEDED))
+    world.put(running(phase=Phase.SUCCEEDED, progress={"iteration": 10, "envStepsPerSecond": 512.7}))
     world.remember(progress={"iteration": 10, "envStepsPerSecond": 512.7, "estimatedSecondsLeft": 0.0})
     assert world.samples("trainyard_run_env_steps_per_second") == {}
     assert world.samples("trainyard_run_estimated_remaining_seconds") == {}
@@ -106,6 +106,21 @@ def test_series_of_trials_are_bounded_and_running_ones_go_first(world) -> None:
     shown = world.samples("trainyard_trial_state")
     assert len(shown) == MAX_TRIALS
     assert {f"t{n}" for n in range(95, 100)} <= {dict(labels)["trial"] for labels in shown}
+
+
+def test_a_run_that_is_over_exports_what_its_status_says_and_no_trials(world) -> None:
+    counts = {"total": 1, "pending": 0, "running": 0, "succeeded": 1, "failed": 0}
+    best = {"metric": "reward", "value": 2.5}
+    item = {"id": "t1", "state": "Succeeded", "parameters": {}, "iteration": 4, "metrics": {"reward": 2.5}}
+    world.put(
+        running(phase=Phase.SUCCEEDED, progress={"iteration": 4}, trials={**counts, "items": [item], "best": best})
+    )
+    world.remember(metrics={"train/loss": 0.5}, trials={**counts, "items": [item], "best": best})
+    assert world.value("trainyard_run_trials", state="succeeded") == 1
+    assert world.value("trainyard_run_best_metric", metric="reward") == 2.5
+    assert world.value("trainyard_run_iterations") == 4
+    for name in ("trainyard_trial_state", "trainyard_trial_iterations", "trainyard_trial_metric", "trainyard_run_loss"):
+        assert world.samples(name) == {}
 
 
 def test_a_series_vanishes_with_its_object(world) -> None:

@@ -1,5 +1,7 @@
 """The kopf part and the watchdog: what kopf may know of, and what happens when a watch cannot be trusted."""
 
+import asyncio
+import threading
 from typing import Any
 
 import kopf
@@ -10,7 +12,7 @@ from trainyard_operator import errors
 from trainyard_operator.cache import Cache, Kind
 from trainyard_operator.model import Key
 from trainyard_operator.settings import Timing
-from trainyard_operator.watch import NullDiffBaseStorage, NullProgressStorage, build_registry, build_settings
+from trainyard_operator.watch import NullDiffBaseStorage, NullProgressStorage, Watches, build_registry, build_settings
 from trainyard_operator.watchdog import Watchdog
 
 
@@ -45,13 +47,41 @@ async def test_a_handler_only_passes_on() -> None:
     assert seen == [(Kind.RUN, "ADDED", {"x": 1})]
 
 
+class TestTheThreadOfKopf:
+    async def test_tells_of_an_end_that_nobody_asked_for(self, monkeypatch) -> None:
+        async def broken(**_: Any) -> None:
+            raise RuntimeError("a watch has failed")
+
+        monkeypatch.setattr(kopf, "operator", broken)
+        told = threading.Event()
+        watches = Watches((), lambda *_: None, 5, told.set)
+        watches.start([Kind.RUN])
+        assert await asyncio.to_thread(told.wait, 10)
+        await watches.stop()
+        assert not watches.alive
+
+    async def test_tells_nothing_when_it_was_asked_to_stop(self, monkeypatch) -> None:
+        async def obedient(*, stop_flag: threading.Event, **_: Any) -> None:
+            await asyncio.to_thread(stop_flag.wait, 10)
+
+        monkeypatch.setattr(kopf, "operator", obedient)
+        told = threading.Event()
+        watches = Watches((), lambda *_: None, 5, told.set)
+        watches.start([Kind.RUN])
+        await watches.stop()
+        assert not watches.alive
+        assert not told.is_set()
+
+
 class FakeWatches:
     def __init__(self) -> None:
         self.alive = False
+        self.running = asyncio.Event()
         self.started: list[frozenset[Kind]] = []
 
     def start(self, kinds: frozenset[Kind]) -> None:
         self.alive = True
+        self.running.set()
         self.started.append(kinds)
 
     async def stop(self) -> None:
@@ -63,6 +93,11 @@ class FakeKube:
         self.served = {"trainingruns", "rayclusters"}
         self.objects: dict[str, list[Any]] = {}
         self.down = False
+        self.lists = 0
+        self.failing_lists = 0
+        self.news: set[str] = set()
+        self.forgotten = False
+        self.asked: list[tuple[str, str]] = []
 
     async def serves(self, resource: Any) -> bool:
         self._check()
@@ -70,7 +105,18 @@ class FakeKube:
 
     async def list(self, resource: Any, namespace: str | None, selector: str | None) -> tuple[list[Any], str]:
         self._check()
+        if self.failing_lists:
+            self.failing_lists -= 1
+            raise errors.UnavailableError(429, "too many requests")
+        self.lists += 1
         return self.objects.get(resource.plural, []), "50"
+
+    async def changed(self, resource: Any, namespace: str | None, selector: str | None, since: str) -> bool:
+        self._check()
+        self.asked.append((resource.plural, since))
+        if self.forgotten:
+            raise errors.UnavailableError(410, "too old resource version")
+        return resource.plural in self.news
 
     def _check(self) -> None:
         if self.down:
@@ -87,21 +133,30 @@ class World:
         def count(n: int) -> None:
             self.repaired += n
 
-        self.dog = Watchdog(
+        self.count = count
+        self.dog = self.watchdog()
+
+    def watchdog(self, *namespaces: str) -> Watchdog:
+        return Watchdog(
             self.kube,
             self.cache,
             self.watches,
-            (),
-            Timing(relist=180),
+            namespaces,
+            Timing(relist=180, watch_check=20),
             self.queued.append,
-            count,
+            self.count,
             monotonic=lambda: self.now,
         )
 
 
 @pytest.fixture
-def world() -> World:
+async def world() -> World:
     return World()
+
+
+@pytest.fixture
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainyard_operator.watchdog.GRACE", 0)
 
 
 async def test_what_watches_missed_is_repaired_and_looked_at(world) -> None:
@@ -134,23 +189,137 @@ async def test_a_probe_that_finds_nothing_new_disturbs_nothing(world) -> None:
     assert len(world.watches.started) == 1
 
 
-async def test_watches_that_have_ended_are_started_again_and_fail_liveness_until_then(world) -> None:
+async def test_watches_that_have_ended_are_started_again_within_two_seconds(world) -> None:
     await world.dog.probe()
-    assert world.dog.wrong() is None
+    dog = asyncio.create_task(world.dog.run())
+    await asyncio.sleep(0)
     world.watches.alive = False
-    assert "ended" in world.dog.wrong()
+    world.watches.running.clear()
+    world.dog.watches_ended()
+    async with asyncio.timeout(2):
+        await world.watches.running.wait()
+    dog.cancel()
+    assert world.dog.wrong() is None, "a restart would mend no more"
+
+
+@pytest.mark.parametrize("plural", ["trainingruns", "rayclusters", "pods"])
+async def test_a_stream_that_has_missed_something_is_replaced_with_one_list(world, plural, no_grace) -> None:
     await world.dog.probe()
+    lists = world.kube.lists
+    world.kube.news = {plural}
+    world.now = 20
+    await world.dog.check()
+    assert len(world.watches.started) == 2
+    assert world.kube.lists == lists + 3
+
+
+async def test_a_quiet_stream_that_has_missed_nothing_costs_no_list_and_counts_as_fresh(world) -> None:
+    await world.dog.probe()
+    lists = world.kube.lists
+    world.now = 20
+    assert world.dog.ages() == {"TrainingRun": 20, "RayCluster": 20, "Pod": 20}
+    await world.dog.check()
+    assert (world.kube.lists, len(world.watches.started)) == (lists, 1)
+    assert sorted(world.kube.asked) == [("pods", "50"), ("rayclusters", "50"), ("trainingruns", "50")]
+    assert world.dog.ages() == {"TrainingRun": 0, "RayCluster": 0, "Pod": 0}
+
+
+async def test_a_list_says_nothing_about_a_stream(world) -> None:
+    await world.dog.probe()
+    world.now = 100
+    await world.dog.relist()
+    assert world.dog.ages()["Pod"] == 100
+
+
+async def test_a_stream_that_speaks_is_not_asked_and_the_check_goes_on_from_what_it_said(world) -> None:
+    await world.dog.probe()
+    world.now = 15
+    world.dog.heard(Kind.RUN, obj(Kind.RUN, 77))
+    world.now = 20
+    await world.dog.check()
+    assert sorted(world.kube.asked) == [("pods", "50"), ("rayclusters", "50")]
+    world.kube.asked.clear()
+    world.now = 40
+    await world.dog.check()
+    assert ("trainingruns", "77") in world.kube.asked
+
+
+async def test_a_stream_that_is_a_moment_later_than_the_check_is_alive(world, monkeypatch) -> None:
+    await world.dog.probe()
+    world.kube.news = {"trainingruns"}
+    world.now = 20
+
+    async def meanwhile(_: float) -> None:
+        world.dog.heard(Kind.RUN, obj(Kind.RUN, 51))
+
+    monkeypatch.setattr(asyncio, "sleep", meanwhile)
+    await world.dog.check()
+    assert len(world.watches.started) == 1
+
+
+@pytest.mark.parametrize(("missed", "starts"), [(True, 2), (False, 1)])
+async def test_a_revision_that_the_api_server_has_forgotten_is_made_up_by_a_list(world, missed, starts) -> None:
+    await world.dog.probe()
+    world.kube.forgotten = True
+    world.kube.objects["trainingruns"] = [obj(Kind.RUN, 49)] if missed else []
+    world.now = 20
+    await world.dog.check()
+    assert len(world.watches.started) == starts
+
+
+async def test_liveness_fails_when_the_watches_die_again_and_again_and_not_when_nobody_answers(world, no_grace) -> None:
+    await world.dog.probe()
+    world.kube.news = {"pods"}
+    for n in range(1, 6):
+        assert world.dog.wrong() is None
+        world.now = n * 60
+        await world.dog.check()
+    assert "died 5 times" in world.dog.wrong()
+    world.now += 600
+    assert world.dog.wrong() is None
+    world.kube.down = True
+    for _ in range(20):
+        world.now += 200
+        with pytest.raises(errors.UnavailableError):
+            await world.dog.relist()
     assert world.dog.wrong() is None
 
 
-async def test_liveness_fails_when_nothing_was_confirmed_for_three_lists(world) -> None:
+async def test_each_namespace_has_streams_of_its_own(world) -> None:
+    world.dog = world.watchdog("team", "other")
     await world.dog.probe()
-    world.now = 540
-    assert world.dog.wrong() is None
-    world.now = 541
-    assert "no word" in world.dog.wrong()
-    world.dog.confirm(Kind.RUN)
-    assert "TrainingRun" not in world.dog.wrong()
+    world.now = 20
+    world.dog.heard(Kind.RUN, obj(Kind.RUN, 60))
+    assert world.dog.ages()["TrainingRun"] == 20, "the other namespace's stream may be dead"
+    await world.dog.check()
+    assert world.kube.asked.count(("trainingruns", "50")) == 1
+
+
+async def test_a_failed_first_list_is_repeated(world) -> None:
+    world.kube.failing_lists = 1
+    with pytest.raises(errors.UnavailableError):
+        await world.dog.probe()
+    assert not world.dog.warm
+    await world.dog.probe()
+    assert world.dog.warm
+    assert len(world.watches.started) == 1
+
+
+async def test_a_stray_404_of_a_list_takes_nothing_for_gone(world) -> None:
+    await world.dog.probe()
+    world.kube.list = not_found
+    dog = asyncio.create_task(world.dog.run())
+    await asyncio.sleep(0)
+    world.now = 180
+    world.dog.watches_ended()
+    await asyncio.sleep(1.5)
+    dog.cancel()
+    assert world.dog.kuberay
+    assert world.dog.warm
+
+
+async def not_found(*_: Any) -> Any:
+    raise errors.NotFoundError(404, "stray")
 
 
 async def test_it_is_not_warm_before_the_first_list(world) -> None:

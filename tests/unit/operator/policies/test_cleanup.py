@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.operator.builders import (
@@ -19,11 +21,16 @@ from trainyard_operator.policies.cleanup import cleanup
 from trainyard_operator.status import with_condition
 from trainyard_operator.vocabulary import ConditionType, Phase
 
+WAIT = CONTEXT.settings.timing.results_wait
 DELETED = [DeleteCluster(NAME, "c-1")]
 
 
 def decided(one, context=CONTEXT):
     return cleanup(one, plan(one), context)
+
+
+def kinds(made) -> list[type]:
+    return [type(effect) for effect in made.effects]
 
 
 def finished(*, kept: bool = True, completed: float = 0, **changes):
@@ -53,16 +60,45 @@ class TestAnEndedRun:
         assert made.status.condition(ConditionType.CLEANED_UP).reason == "TimeToLive"
         assert list(decided(one, at(50)).effects) == DELETED
 
-    def test_waits_for_the_results_at_most_ten_seconds(self) -> None:
-        waiting = decided(alive(finished(kept=False, completed=9), progress=line()))
-        assert [type(e) for e in waiting.effects] == [KeepResults]
-        assert waiting.poll_after is not None
-        assert list(decided(alive(finished(kept=False, completed=10), progress=line())).effects) == DELETED
+    def test_is_asked_for_its_last_line_while_only_an_earlier_one_is_known(self) -> None:
+        waiting = decided(alive(finished(kept=False, completed=WAIT - 1), progress=line(final=False)))
+        assert (waiting.effects, waiting.poll_after) == ((), 1)
+
+    @pytest.mark.parametrize("last", [{"progress": line(final=True)}, {"progress": line(), "progress_complete": True}])
+    def test_keeps_its_last_line_before_the_cluster_goes(self, last) -> None:
+        assert kinds(decided(alive(finished(kept=False, completed=1), **last))) == [KeepResults]
+
+    def test_says_in_its_status_what_its_last_line_says(self) -> None:
+        """The line was read after the pass that ended the run."""
+        made = decided(alive(finished(kept=False, completed=1), progress=line(final=True, progress={"iteration": 10})))
+        assert made.status.progress["iteration"] == 10
+
+    def test_keeps_what_there_is_once_it_has_waited(self) -> None:
+        one = alive(finished(kept=False, completed=WAIT), progress=line(final=False))
+        assert kinds(decided(one)) == [KeepResults, DeleteCluster]
+
+    @pytest.mark.parametrize("change", [{"pods": ()}, {"cluster": None, "pods": ()}], ids=["head gone", "cluster gone"])
+    def test_does_not_wait_for_what_nobody_can_tell(self, change) -> None:
+        assert KeepResults in kinds(decided(alive(finished(kept=False), progress=line(final=False), **change)))
+
+    def test_whose_results_cannot_be_written_keeps_trying_without_its_cluster(self) -> None:
+        made = decided(observed(finished(kept=False, completed=3600), progress=line(final=True)))
+        assert kinds(made) == [KeepResults]
+        assert made.requeue_after == 30
 
     def test_that_never_reported_waits_for_nothing(self) -> None:
-        status = finished(kept=False)
-        status = type(status)(**{**status.__dict__, "progress": None})
-        assert list(decided(alive(status)).effects) == DELETED
+        status = replace(finished(kept=False), progress=None)
+        assert list(decided(alive(status, progress_complete=True)).effects) == DELETED
+
+    def test_that_could_not_be_read_is_waited_for_although_it_never_reported(self) -> None:
+        """A run of seconds: nothing is on record yet, and its only report is in the file."""
+        status = replace(finished(kept=False, completed=WAIT - 1), progress=None)
+        assert decided(alive(status)).effects == ()
+
+    def test_says_so_when_its_last_report_could_not_be_read(self) -> None:
+        made = decided(alive(finished(kept=False, completed=WAIT)))
+        assert made.status.condition(ConditionType.RESULTS_KEPT).reason == "NotRead"
+        assert list(made.effects) == DELETED
 
     def test_is_cleaned_up_when_nothing_is_left(self) -> None:
         assert decided(observed(finished())).status.is_true(ConditionType.CLEANED_UP)

@@ -20,13 +20,20 @@ from tests.unit.operator.builders import (
     worker,
 )
 from trainyard_operator import names
-from trainyard_operator.model import CreateCluster, FailureKind
+from trainyard_operator.building.seed import default_seed
+from trainyard_operator.model import CreateCluster, Created, FailureKind
 from trainyard_operator.policies.provisioning import provisioning as policy
+from trainyard_operator.settle import settle
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 
 def decided(one):
     return policy(one, plan(one), CONTEXT)
+
+
+def created(one):
+    """What follows when the API server takes the cluster."""
+    return settle(one, decided(one), [Created(cluster())], NOW, SETTINGS)
 
 
 def ready(made) -> tuple[str, str]:
@@ -42,16 +49,21 @@ class TestTheFirstPass:
         assert effect.secret["metadata"]["name"] == NAME
         assert effect.secret["stringData"]["auth_token"] == names.auth_token(SETTINGS.key, UID, 1)
 
-    def test_starts_the_run(self) -> None:
+    def test_starts_the_clock_and_nothing_that_would_fix_the_specification(self) -> None:
         status = decided(observed()).status
+        assert (status.phase, status.attempt_start_time) == (Phase.PROVISIONING, NOW)
+        assert (status.start_time, status.started_generation, status.seed, status.resources) == (None,) * 4
+
+    def test_has_started_the_run_once_the_cluster_exists(self) -> None:
+        status = created(observed()).status
         assert (status.phase, status.start_time, status.started_generation) == (Phase.PROVISIONING, NOW, 1)
-        assert status.attempt_start_time == NOW
+        assert (status.cluster_name, status.attempt_start_time) == (NAME, NOW)
         assert status.resources["logicalCpus"] == 1
 
     def test_takes_the_seed_of_the_specification_or_one_of_the_uid(self) -> None:
-        assert decided(observed(spec={"seed": 11})).status.seed == 11
-        derived = decided(observed()).status.seed
-        assert derived == names.default_seed(UID)
+        assert created(observed(spec={"seed": 11})).status.seed == 11
+        derived = created(observed()).status.seed
+        assert derived == default_seed(UID)
         assert 0 <= derived < 2**31
 
     def test_without_a_token_makes_no_secret(self) -> None:
@@ -134,7 +146,7 @@ class TestReadiness:
 
 class TestWhatWaitingCannotCure:
     def test_an_image_name_that_is_none_is_the_users_error_at_once(self) -> None:
-        failure = decided(alive(provisioning(), pods=(stuck("InvalidImageName", "bad", hopeless=True),))).failure
+        failure = decided(alive(provisioning(), pods=(stuck("InvalidImageName", "bad"),))).failure
         assert (failure.kind, failure.reason, failure.field) == (FailureKind.USER, "InvalidImageName", "spec.image")
 
     @pytest.mark.parametrize(

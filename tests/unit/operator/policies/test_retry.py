@@ -8,6 +8,7 @@ from tests.unit.operator.builders import (
     JOB,
     NAME,
     NOW,
+    UID,
     ago,
     alive,
     at,
@@ -34,7 +35,7 @@ class TestAChargedFailure:
     def test_ends_the_attempt_and_waits_for_the_next(self) -> None:
         status = decided(alive(running()), CRASH).status
         assert (status.phase, status.failures, status.attempt) == (Phase.PENDING, 1, 1)
-        assert status.next_attempt_time == NOW + timedelta(seconds=5)
+        assert status.next_attempt_time == NOW + timedelta(seconds=delay(1, UID, Timing()))
         (attempt,) = status.attempts
         assert (attempt.number, attempt.cluster_name, attempt.job_id) == (1, NAME, JOB)
         assert (attempt.reason, attempt.exit_code, attempt.log_tail) == ("DriverFailed", 1, "last words")
@@ -77,7 +78,7 @@ def test_what_a_retry_cannot_cure_ends_the_run_without_a_charge(kind) -> None:
 
 
 def test_a_failed_run_keeps_its_results_too() -> None:
-    made = decided(alive(running(), progress=line(), spec={"backoffLimit": 0}), CRASH)
+    made = decided(alive(running(), progress=line(final=True), spec={"backoffLimit": 0}), CRASH)
     assert [type(e) for e in made.effects] == [KeepResults]
 
 
@@ -112,5 +113,12 @@ class TestTheNextAttempt:
         assert decided(one) == plan(one)
 
 
-def test_the_delay_doubles_up_to_its_limit() -> None:
-    assert [delay(n, Timing()) for n in range(1, 9)] == [5, 10, 20, 40, 80, 160, 300, 300]
+def test_the_delay_doubles_up_to_its_limit_and_a_quarter() -> None:
+    for failures, least in enumerate([5, 10, 20, 40, 80, 160, 300, 300], start=1):
+        assert least <= delay(failures, UID, Timing()) < least * 1.25
+
+
+def test_runs_that_fail_together_do_not_come_back_together() -> None:
+    delays = sorted(delay(1, f"uid-{n}", Timing()) for n in range(400))
+    assert delays == sorted(delay(1, f"uid-{n}", Timing()) for n in range(400)), "the same in every pass"
+    assert [round(delays[n], 1) for n in (0, 200, 399)] == pytest.approx([5, 5.6, 6.2], abs=0.1)

@@ -9,6 +9,7 @@ from tests.unit.operator.builders import (
     cluster,
     failed_attempt,
     head,
+    job,
     observed,
     on_existing,
     plan,
@@ -150,6 +151,6 @@ class TestTheWholeDecision:
         assert decide(one, NOW, CONTEXT.settings).status.attempt_start_time == NOW
 
     def test_a_cluster_that_somebody_suspends_is_asked_again(self) -> None:
-        made = decide(on_existing(submitted(), cluster=cluster(suspended=True)), NOW, CONTEXT.settings)
+        made = decide(on_existing(submitted(), job=job(), cluster=cluster(suspended=True)), NOW, CONTEXT.settings)
         assert (made.status.phase, made.effects) == (Phase.QUEUED, ())
         assert made.poll_after is not None

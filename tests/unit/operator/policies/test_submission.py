@@ -76,3 +76,18 @@ def test_the_timer_decides_when_the_dashboard_is_asked() -> None:
 def test_a_head_that_does_not_answer_for_a_minute_is_asked_less_often() -> None:
     assert decided(alive(provisioning(attempt_start_time=ago(60)))).poll_after == 0.3
     assert decided(alive(provisioning(attempt_start_time=ago(61)))).poll_after == 2
+
+
+ONE_LEARNER = {"learner": {"count": 1, "gpus": 1}, "cluster": {"worker": {"replicas": 4}}}
+
+
+class TestAHeadWithGpus:
+    """Ray would give its CPUs to env runners while no worker is there, and its learner would wait for ever."""
+
+    def test_waits_for_the_workers(self) -> None:
+        assert decided(alive(provisioning(), spec=ONE_LEARNER)).effects == ()
+        assert decided(alive(provisioning(cluster_ready_time=ago(1)), spec=ONE_LEARNER)).effects != ()
+
+    def test_waits_for_nobody_when_nothing_of_ray_runs_on_it(self) -> None:
+        for learner in ({"gpus": 1}, {"count": 4, "gpus": 1}):
+            assert decided(alive(provisioning(), spec={**ONE_LEARNER, "learner": learner})).effects != ()

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainyard_operator import names
+from trainyard_operator.building.raycluster import owner_reference, run_labels
 from trainyard_operator.model import Manifest, Run
-from trainyard_operator.progress import ProgressLine
-from trainyard_operator.raycluster import owner_reference, run_labels
+from trainyard_operator.readings.progress_line import ProgressLine
 
 Item = Mapping[str, Any]
 

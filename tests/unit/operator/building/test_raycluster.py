@@ -4,10 +4,10 @@ import pytest
 
 from tests.unit.operator.builders import NAME, PPO, UID, run
 from trainyard_operator import names
+from trainyard_operator.building.raycluster import merge_template, ray_cluster
+from trainyard_operator.building.sizing import SizingRules, size
 from trainyard_operator.model import Manifest
-from trainyard_operator.raycluster import merge_template, ray_cluster
 from trainyard_operator.settings import TrainingDefaults
-from trainyard_operator.sizing import SizingRules, size
 
 DEFAULTS = TrainingDefaults("example/training:1")
 WORKERS = {"worker": {"replicas": 2}}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainyard_operator.progress_schema import LINE, ProgressError
+from trainyard_operator.readings.progress_schema import LINE, ProgressError
 
 SCHEMA_VERSION = 1
 MAX_LINE = 65536
@@ -34,6 +34,13 @@ class ProgressLine:
     failure: Mapping[str, str] | None
     summary: Mapping[str, Any] | None
     raw: str
+
+    @property
+    def moves(self) -> bool:
+        """Whether the driver has got anywhere, so that what it needs to train is there."""
+        trials = self.trials or {}
+        counts = [self.progress.get(key) for key in ("iteration", "envSteps", "episodes", "percent")]
+        return any([*counts, trials.get("succeeded"), trials.get("running")])
 
 
 def last_line(tail: bytes) -> bytes | None:

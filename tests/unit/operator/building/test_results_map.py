@@ -3,7 +3,7 @@ import io
 import json
 
 from tests.unit.operator.builders import NAME, UID, line, run
-from trainyard_operator.results import as_markdown, results_config_map, trial_table
+from trainyard_operator.building.results_map import as_markdown, results_config_map, trial_table
 
 ITEMS = [
     {"id": "t1", "state": "Succeeded", "parameters": {"lr": 0.01, "kind": "a,b"}, "metrics": {"reward": 1010.0}},

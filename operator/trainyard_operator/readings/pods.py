@@ -10,9 +10,6 @@ Form = Mapping[str, Any]
 NOT_A_PROBLEM = frozenset({"", "ContainerCreating", "PodInitializing"})
 """Reasons of a waiting container that only say that it is on its way."""
 
-HOPELESS = frozenset({"InvalidImageName"})
-"""Reasons that no waiting can cure: the image's name itself is wrong."""
-
 SHELL_NOT_FOUND = 127
 OOM_KILLED = "OOMKilled"
 
@@ -30,7 +27,14 @@ def read_pod(form: Form) -> Pod:
         address=status.get("podIP"),
         problem=_problem(form),
         end=_end(form),
+        steps=_steps(form),
     )
+
+
+def _steps(form: Form) -> int:
+    placed, ready = (_condition(form, kind).get("status") == "True" for kind in ("PodScheduled", "Ready"))
+    run = sum(1 for c in _containers(form) if "running" in c.get("state", {}) or _terminated(c))
+    return 1 + placed + run + ready
 
 
 def _problem(form: Form) -> PodProblem | None:
@@ -58,7 +62,7 @@ def _waiting_problem(waiting: Form, container: Form) -> PodProblem:
     last = _terminated(container)
     if last and not message.strip():
         message = f"the container ended with exit code {last.get('exitCode')}"
-    return PodProblem(reason, message, reason in HOPELESS)
+    return PodProblem(reason, message)
 
 
 def _end(form: Form) -> PodEnd | None:

@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Mapping
 
 from trainyard_operator import names
+from trainyard_operator.building.sizing import SpecRefusedError
+from trainyard_operator.building.storage import effective_storage
 from trainyard_operator.model import Run
-from trainyard_operator.raycluster import effective_storage
 from trainyard_operator.settings import TrainingDefaults
-from trainyard_operator.sizing import SpecRefusedError
 from trainyard_operator.vocabulary import GROUP, KIND, VERSION, Reason
 
 MAX_ENTRYPOINT = 120_000

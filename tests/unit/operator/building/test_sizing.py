@@ -5,9 +5,9 @@ import pytest
 import yaml
 
 from trainyard_operator import quantity
-from trainyard_operator.sizing import GIB, SizingRules, SpecRefusedError, gpus, logical_cpus, size
+from trainyard_operator.building.sizing import GIB, SizingRules, SpecRefusedError, gpus, logical_cpus, size
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CASES = json.loads((ROOT / "manifests" / "contract" / "sizing.json").read_text())["cases"]
 SAMPLES = sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
 RULES = SizingRules()
@@ -86,6 +86,84 @@ class TestWorkers:
         spec = {**PPO, "learner": {"gpus": 1}, "cluster": {"worker": {"replicas": 2}}}
         made = size(spec, RULES)
         assert (made.worker.gpus, made.head.gpus) == (0, 1)
+
+
+def all_gpus(made) -> int:
+    return made.head.gpus + made.workers * (made.worker.gpus if made.worker else 0)
+
+
+def ppo(learners: int, gpus: float, workers: int, **more) -> dict:
+    learner = {"count": learners, "gpus": gpus}
+    return {**PPO, "learner": learner, "cluster": {"worker": {"replicas": workers}}, **more}
+
+
+class TestGpus:
+    """A GPU is asked for where its process runs, and for no other process."""
+
+    @pytest.mark.parametrize(
+        ("spec", "head", "worker", "asked"),
+        [
+            (ppo(1, 1, 4), 1, 0, 1),
+            (ppo(4, 1, 4), 0, 1, 4),
+            (ppo(6, 1, 4), 2, 1, 6),
+            (ppo(2, 0.5, 2), 1, 0, 1),
+            (ppo(3, 0.6, 3), 0, 1, 3),
+            (ppo(4, 0.5, 2), 0, 1, 2),
+            (ppo(0, 1, 4), 1, 0, 1),
+            (ppo(1, 1, 4, sampling={"envRunners": 16}), 1, 0, 1),
+            (program(8, resources={"cpus": 8, "gpus": 1}, cluster={"worker": {"replicas": 2}}), 1, 0, 1),
+            (program(8, resources={"cpus": 8, "gpus": 2}, cluster={"worker": {"replicas": 2}}), 0, 1, 2),
+            (program(1, resources={"cpus": 1, "gpus": 2}, cluster={"worker": {"replicas": 2}}), 2, 0, 2),
+        ],
+        ids=[
+            "one learner",
+            "one each",
+            "some left over",
+            "two share one",
+            "that cannot share",
+            "two share one in each worker",
+            "the driver's",
+            "many runners",
+            "a program",
+            "a program, divided",
+            "a program of one process",
+        ],
+    )
+    def test_are_as_many_as_the_processes_take(self, spec, head, worker, asked) -> None:
+        made = size(spec, RULES)
+        assert (made.head.gpus, made.worker.gpus, all_gpus(made)) == (head, worker, asked)
+
+    def test_of_a_learner_on_the_head_come_with_its_cpu_and_memory_and_leave_the_runners_where_they_are(self) -> None:
+        plain = size(ppo(1, 0, 4, sampling={"envRunners": 8}), RULES)
+        made = size(ppo(1, 1, 4, sampling={"envRunners": 8}), RULES)
+        assert (made.head.logical_cpus, made.worker.logical_cpus) == (1, 2)
+        assert made.head.memory - plain.head.memory == pytest.approx(1.25 * GIB, abs=64 * 2**20)
+
+    def test_of_trials_come_with_the_whole_trial(self) -> None:
+        """Ray packs the processes of a trial: their CPUs must be where their GPU is."""
+        search = {
+            "parameters": [{"path": "algorithm.config.lr", "grid": [1, 2, 3]}],
+            "maxConcurrentTrials": 3,
+            "resourcesPerTrial": {"gpu": 1},
+        }
+        made = size(ppo(0, 0, 2, sampling={"envRunners": 4}, search=search), RULES)
+        assert (made.worker.gpus, made.worker.logical_cpus) == (1, 5)
+        assert (made.head.gpus, made.head.logical_cpus) == (1, 5)
+
+    def test_that_the_user_gives_the_workers_stay_there(self) -> None:
+        spec = ppo(1, 1, 4)
+        spec["cluster"]["worker"]["gpu"] = 2
+        made = size(spec, RULES)
+        assert (made.head.gpus, made.worker.gpus, made.head.logical_cpus) == (0, 2, 0)
+
+    @pytest.mark.parametrize("learners", range(5))
+    @pytest.mark.parametrize("workers", range(1, 6))
+    @pytest.mark.parametrize("gpus", [0, 1, 2])
+    def test_are_never_more_than_the_contract_says(self, learners, workers, gpus) -> None:
+        spec = ppo(learners, gpus, workers)
+        made = size(spec, RULES)
+        assert all_gpus(made) == made.gpus
+        assert made.head.logical_cpus + workers * made.worker.logical_cpus >= made.logical_cpus
 
 
 class TestWhatTheUserSays:

@@ -5,31 +5,35 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from trainyard_operator import clock
-from trainyard_operator import plan as steps
+from trainyard_operator import clock, steps
+from trainyard_operator.building.storage import effective_storage
 from trainyard_operator.model import Observed, Plan
 from trainyard_operator.policies import Context
-from trainyard_operator.progress import ProgressLine
-from trainyard_operator.raycluster import effective_storage
+from trainyard_operator.readings.progress_line import ProgressLine
 from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType
 
-PROGRESS_READABLE = "ProgressReadable"
-OWN_CONDITIONS = frozenset({PROGRESS_READABLE, *(str(kind) for kind in ConditionType)})
+OWN_CONDITIONS = frozenset(str(kind) for kind in ConditionType)
 MAX_CONDITIONS = 48
 """Below the schema's 64: a program that invents types of conditions must not crowd out the operator's own."""
 
 
-def progress(observed: Observed, plan: Plan, context: Context) -> Plan:
+def reporting(observed: Observed, plan: Plan, context: Context) -> Plan:
     if plan.status.terminal or plan.status.job_id is None:
         return plan
     plan = _readable(observed, plan, context)
     line = observed.progress
     if line is None or line.job_id != plan.status.job_id:
         return plan
+    return report(observed, plan, context, line)
+
+
+def report(observed: Observed, plan: Plan, context: Context, line: ProgressLine) -> Plan:
+    """The plan with what a line says in its status; also of a run that has ended, whose last line was read late."""
     status = replace(
         plan.status,
         progress=progress_form(line, context.now),
+        progress_time=plan.status.progress_time or (context.now if line.moves else None),
         trials=_trials(line.trials),
         best=_best(line.best),
         checkpoint=_checkpoints(observed, plan, context, line),
@@ -52,11 +56,12 @@ def _may_say(status: Status, kind: str) -> bool:
 
 def _readable(observed: Observed, plan: Plan, context: Context) -> Plan:
     """A progress file that is garbage is said once; the run goes on."""
+    kind = ConditionType.PROGRESS_READABLE
     if observed.progress_error:
         message = f"The driver's progress file cannot be used: {observed.progress_error}"
-        return steps.condition(plan, observed, context.now, PROGRESS_READABLE, False, "InvalidProgress", message)
-    if plan.status.condition(PROGRESS_READABLE) and observed.progress:
-        return steps.condition(plan, observed, context.now, PROGRESS_READABLE, True, "Read", "")
+        return steps.condition(plan, observed, context.now, kind, False, "InvalidProgress", message)
+    if plan.status.condition(kind) and observed.progress:
+        return steps.condition(plan, observed, context.now, kind, True, "Read", "")
     return plan
 
 

@@ -1,12 +1,12 @@
 from datetime import timedelta
 
 from tests.unit.operator.builders import CONTEXT, NOW, alive, line, plan, running
-from trainyard_operator.policies.progress import PROGRESS_READABLE, progress
+from trainyard_operator.policies.reporting import reporting
 from trainyard_operator.vocabulary import ConditionType, Phase
 
 
 def decided(one):
-    return progress(one, plan(one), CONTEXT).status
+    return reporting(one, plan(one), CONTEXT).status
 
 
 def test_the_line_becomes_the_status() -> None:
@@ -72,8 +72,8 @@ def test_a_line_of_another_job_is_ignored() -> None:
 def test_garbage_becomes_a_condition_and_the_last_reading_stays() -> None:
     before = decided(alive(running(), progress=line()))
     status = decided(alive(before, progress=line(), progress_error="not JSON"))
-    assert status.condition(PROGRESS_READABLE).status == "False"
-    assert "not JSON" in status.condition(PROGRESS_READABLE).message
+    assert status.condition(ConditionType.PROGRESS_READABLE).status == "False"
+    assert "not JSON" in status.condition(ConditionType.PROGRESS_READABLE).message
     assert status.progress == before.progress
 
 

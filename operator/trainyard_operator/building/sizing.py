@@ -102,8 +102,9 @@ def size(spec: Spec, rules: SizingRules) -> Size:
     _check_processes(processes, rules)
     cluster = spec.get("cluster", {})
     workers = _worker_count(cluster, processes, _driver_memory(spec, rules), rules)
-    head = _head(spec, processes if workers == 0 else [], rules)
-    worker = _worker(cluster.get("worker", {}), processes, workers, rules) if workers else None
+    on_head, on_workers = _placed(spec, processes, workers)
+    head = _head(spec, on_head, rules)
+    worker = _worker(cluster.get("worker", {}), on_workers, workers, rules) if workers else None
     _check(head, "head", spec, workers, rules)
     if worker:
         _check(worker, "worker", spec, workers, rules)
@@ -167,7 +168,55 @@ def _program(spec: Spec, rules: SizingRules) -> list[_Processes]:
     cpus, gpus = float(resources.get("cpus", 1)), float(resources.get("gpus", 0))
     count = max(1, math.ceil(cpus))
     memory = _bytes(resources.get("memory"), "spec.resources.memory", count * rules.estimate(rules.process_memory))
-    return [_Processes(count, cpus / count, memory / count, gpus / count)]
+    on_gpus = min(count, math.ceil(gpus))
+    with_gpu = _Processes(on_gpus, cpus / count, memory / count, gpus / on_gpus if on_gpus else 0)
+    return [p for p in (with_gpu, _Processes(count - on_gpus, cpus / count, memory / count)) if p.count]
+
+
+def _placed(spec: Spec, processes: list[_Processes], workers: int) -> tuple[list[_Processes], list[_Processes]]:
+    """What the head holds, and what the workers hold in even shares.
+
+    Workers are alike, so a GPU in one of them is a GPU in all. Processes with GPUs that do not divide evenly go to the
+    head: of an algorithm its learners one by one, of a search whole trials, which Ray packs. All else is the workers'.
+    """
+    if workers == 0:
+        return processes, []
+    units = _gpu_units(spec, processes)
+    if units == 0 or "gpu" in spec.get("cluster", {}).get("worker", {}):
+        return [], processes
+    moving = [p for p in processes if p.gpus or "search" in spec]
+
+    def asked(share: int) -> int:
+        """GPUs in all pods when every worker has that share and the head the rest."""
+        left = units - workers * share
+        return workers * _pod_gpus(_some(moving, share, units)) + _pod_gpus(_some(moving, left, units))
+
+    share = min(range(units // workers, -1, -1), key=asked)
+    on_head = _some(moving, units - workers * share, units)
+    kept = [*_some(moving, workers * share, units), *(p for p in processes if p not in moving)]
+    return on_head, kept
+
+
+def _gpu_units(spec: Spec, processes: list[_Processes]) -> int:
+    """What is placed together with its GPUs: trials of a search, else processes; 0 when nothing has a GPU."""
+    counts = [p.count for p in processes if p.gpus]
+    return concurrent_trials(spec) if counts and "search" in spec else sum(counts)
+
+
+def _some(processes: list[_Processes], share: int, units: int) -> list[_Processes]:
+    return [replace(p, count=p.count * share // units) for p in processes if p.count * share // units]
+
+
+def _pod_gpus(processes: list[_Processes]) -> int:
+    """GPUs of one pod: a process has its fraction of one GPU, or whole ones."""
+    return math.ceil(round(sum(p.count * _gpu_share(p.gpus) for p in processes), 6))
+
+
+def _gpu_share(gpus: float) -> float:
+    """What one process takes of a pod's GPUs: 0.4 of one leaves room for one more, which makes it a half."""
+    if gpus >= 1 or gpus == 0:
+        return math.ceil(gpus)
+    return 1 / math.floor(1 / gpus + 1e-9)
 
 
 def _total_cpus_plain(processes: list[_Processes]) -> float:
@@ -231,7 +280,7 @@ def _pod(processes: list[_Processes], pods: int, base_memory: float, rules: Sizi
     shares = [(math.ceil(p.count / pods), p) for p in processes]
     cpus = math.ceil(round(sum(n * p.cpus for n, p in shares), 6))
     memory = rules.estimate(base_memory) + sum(n * p.memory for n, p in shares)
-    gpus = math.ceil(sum(n * p.gpus for n, p in shares))
+    gpus = _pod_gpus([replace(p, count=n) for n, p in shares])
     return PodSize(cpus, cpus * rules.cpu_request_per_logical_cpu, _rounded(memory), gpus)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from trainyard_operator.model import Effect, Failure, Observed, Plan
-from trainyard_operator.status import with_condition
+from trainyard_operator.status import with_condition, with_transition
 
 
 def soonest(a: float | None, b: float | None) -> float | None:
@@ -31,5 +31,9 @@ def fail(plan: Plan, failure: Failure) -> Plan:
 def condition(
     plan: Plan, observed: Observed, now: datetime, kind: str, value: str | bool, reason: str, message: str
 ) -> Plan:
-    generation = observed.run.generation
-    return replace(plan, status=with_condition(plan.status, kind, value, reason, message, now, generation))
+    """Set a condition. Its transition is from the value on record: what is set and set back in a pass has had none."""
+    status = with_condition(plan.status, kind, value, reason, message, now, observed.run.generation)
+    recorded = observed.run.status.condition(kind)
+    if recorded is not None and recorded.status == str(value):
+        status = with_transition(status, kind, recorded.last_transition_time)
+    return replace(plan, status=status)

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainyard_operator import names, quantity
+from trainyard_operator.building.sizing import PodSize, Size
+from trainyard_operator.building.storage import effective_storage
 from trainyard_operator.model import Manifest, Run
 from trainyard_operator.settings import TrainingDefaults
-from trainyard_operator.sizing import PodSize, Size
 from trainyard_operator.vocabulary import GROUP, KIND, VERSION
 
 RAY_CONTAINER = "ray"
@@ -86,17 +87,6 @@ def owner_reference(run: Run) -> Manifest:
 
 def uses_token(spec: Mapping[str, Any]) -> bool:
     return bool(spec.get("cluster", {}).get("auth", "Token") == "Token")
-
-
-def effective_storage(spec: Mapping[str, Any], defaults: TrainingDefaults) -> Mapping[str, Any] | None:
-    """The run's storage, else the operator's default, else None.
-
-    A claim cannot be mounted in the pods of an existing cluster: there the default is left out.
-    """
-    default = defaults.storage or {}
-    if "selector" in spec.get("cluster", {}) and "persistentVolumeClaim" in default:
-        default = {}
-    return spec.get("storage") or default or None
 
 
 def run_labels(run: Run) -> dict[str, str]:

@@ -13,13 +13,13 @@ import yaml
 from tests.unit.operator.builders import ANALYSIS, CONTEXT, JOB, NOW, SETTINGS, alive, job, running
 from trainyard_operator.decide import decide
 from trainyard_operator.model import JobState, KeepResults, Observed
-from trainyard_operator.policies.progress import MAX_CONDITIONS
-from trainyard_operator.progress import parse
-from trainyard_operator.progress_schema import ProgressError
+from trainyard_operator.policies.reporting import MAX_CONDITIONS
+from trainyard_operator.readings.progress_line import parse
+from trainyard_operator.readings.progress_schema import ProgressError
 from trainyard_operator.status import Status, with_condition
 from trainyard_operator.status_form import merge_patch, write_status
 
-MANIFESTS = Path(__file__).parents[3] / "manifests"
+MANIFESTS = Path(__file__).parents[4] / "manifests"
 CONTRACT = json.loads((MANIFESTS / "contract" / "progress.schema.json").read_text())
 CONTRACT_VALIDATOR = jsonschema.Draft202012Validator(CONTRACT)
 CRD = yaml.safe_load((MANIFESTS / "crd" / "trainyard.dev_trainingruns.yaml").read_text())

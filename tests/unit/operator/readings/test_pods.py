@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trainyard_operator.pods import read_pod
+from trainyard_operator.readings.pods import read_pod
 
 
 def form(**status: Any) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def test_a_pod_that_nobody_can_place_says_why() -> None:
     message = "0/1 nodes are available: 1 Insufficient memory."
     scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     pod = read_pod(form(phase="Pending", conditions=[scheduled]))
-    assert (pod.problem.reason, pod.problem.message, pod.problem.hopeless) == ("Unschedulable", message, False)
+    assert (pod.problem.reason, pod.problem.message) == ("Unschedulable", message)
 
 
 @pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff"])
@@ -34,13 +34,11 @@ def test_an_image_that_cannot_be_pulled_is_named(reason) -> None:
     assert pod.problem.reason == reason
     assert "host/no/such:1" in pod.problem.message
     assert "connection refused" in pod.problem.message
-    assert not pod.problem.hopeless
 
 
-def test_an_image_name_that_is_none_is_hopeless() -> None:
-    assert read_pod(
-        form(phase="Pending", containerStatuses=[waiting("InvalidImageName", "bad", "A:B:C")])
-    ).problem.hopeless
+def test_an_image_name_that_is_none_is_told_in_kubernetes_words() -> None:
+    pod = read_pod(form(phase="Pending", containerStatuses=[waiting("InvalidImageName", "bad", "A:B:C")]))
+    assert (pod.problem.reason, pod.problem.message) == ("InvalidImageName", "A:B:C: bad")
 
 
 def test_an_init_container_counts_too() -> None:
@@ -94,3 +92,18 @@ def test_a_pod_that_is_being_deleted_is_over() -> None:
 def test_a_pod_without_any_status_yet() -> None:
     pod = read_pod({"metadata": {"name": "p", "namespace": "n"}})
     assert (pod.phase, pod.head, pod.problem, pod.end) == ("Pending", False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "steps"),
+    [
+        ({}, 1),
+        ({"conditions": [{"type": "PodScheduled", "status": "False"}]}, 1),
+        ({"conditions": [{"type": "PodScheduled", "status": "True"}]}, 2),
+        ({"initContainerStatuses": [terminated("Completed", 0)], "containerStatuses": [waiting("PodInitializing")]}, 2),
+        ({"containerStatuses": [{"name": "ray", "state": {"running": {}}}]}, 2),
+    ],
+    ids=["there", "not placed", "placed", "an image is there", "runs"],
+)
+def test_how_far_a_pod_has_come(status, steps) -> None:
+    assert read_pod(form(phase="Pending", **status)).steps == steps

@@ -6,11 +6,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from trainyard_operator.progress import MAX_LINE, last_line, newer, parse
-from trainyard_operator.progress_schema import ProgressError
+from trainyard_operator.readings.progress_line import MAX_LINE, last_line, newer, parse
+from trainyard_operator.readings.progress_schema import ProgressError
 
 JOB = "ty-u-1-1"
-SCHEMA = json.loads((Path(__file__).parents[3] / "manifests" / "contract" / "progress.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).parents[4] / "manifests" / "contract" / "progress.schema.json").read_text())
 FULL = {
     "schemaVersion": 1,
     "jobId": JOB,

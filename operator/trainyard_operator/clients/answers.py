@@ -1,0 +1,39 @@
+"""Answers over HTTP as they are kept: a status, and a body of which no more is read than its reader can use."""
+
+from dataclasses import dataclass
+
+import aiohttp
+
+CHUNK = 2**16
+
+
+@dataclass(frozen=True)
+class Response:
+    """`cut`: there was more than the limit; the rest was not read."""
+
+    status: int
+    body: bytes
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Bytes. At most `most` are read, and the last `keep` of those are kept (None: all)."""
+
+    most: int
+    keep: int | None = None
+
+
+async def read(answer: aiohttp.ClientResponse, limit: Limit) -> Response:
+    """The answer's body within the limit. Raises aiohttp.ClientError, also for one that would have to be unpacked."""
+    if (encoding := answer.headers.get("Content-Encoding", "identity")) != "identity":
+        raise aiohttp.ClientPayloadError(f"the answer is packed ({encoding[:20]}), which nobody asked for")
+    body, size = bytearray(), 0
+    async for chunk in answer.content.iter_chunked(CHUNK):
+        size += len(chunk)
+        body += chunk[: len(chunk) - max(0, size - limit.most)]
+        if limit.keep is not None:
+            del body[: -limit.keep]
+        if size > limit.most:
+            return Response(answer.status, bytes(body), cut=True)
+    return Response(answer.status, bytes(body))

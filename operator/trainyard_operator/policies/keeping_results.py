@@ -1,0 +1,83 @@
+"""The results of an ended run: its driver's last line, written to a ConfigMap before the cluster goes.
+
+A line is the last one if it says so (`final`), or if it was read after the job's end. Until one is, the cluster stays
+for `results_wait` seconds and is asked again; then what is at hand is kept, and the condition says what it is.
+"""
+
+from dataclasses import replace
+
+from trainyard_operator import steps
+from trainyard_operator.building.results_map import results_config_map
+from trainyard_operator.model import KeepResults, Observed, Plan
+from trainyard_operator.policies import Context
+from trainyard_operator.policies.reporting import report
+from trainyard_operator.readings.progress_line import ProgressLine
+from trainyard_operator.status import Status
+from trainyard_operator.vocabulary import ConditionType
+
+WRITE_AGAIN = 30.0
+"""Seconds until a ConfigMap that could not be written is tried again; the line is in memory, the cluster not needed."""
+
+
+def keep_results(observed: Observed, plan: Plan, context: Context) -> Plan:
+    """For a run that has ended: in the pass that ends it, and in later ones until its results are on record."""
+    status, line = plan.status, _line(observed, plan.status)
+    if status.is_true(ConditionType.RESULTS_KEPT):
+        return plan
+    last = line is not None and _is_last(observed, line)
+    wait = seconds_to_wait(observed, status, context)
+    if line is not None and (last or wait == 0):
+        plan = report(observed, plan, context, line)
+        plan = steps.do(plan, KeepResults(results_config_map(observed.run, line)))
+        return steps.look_again(plan, min(wait, 1.0) or WRITE_AGAIN)
+    if wait > 0:
+        return steps.poll_again(steps.look_again(plan, min(wait, 1.0)), 1.0)
+    untold = status.condition(ConditionType.RESULTS_KEPT) is None
+    if untold and line is None and status.progress is not None and not observed.progress_complete:
+        message = "the driver's last report could not be read before the cluster went"
+        return _not_kept(observed, plan, context, "NotRead", message)
+    return plan
+
+
+def seconds_to_wait(observed: Observed, status: Status, context: Context) -> float:
+    """Seconds that the cluster is still needed for the results; 0 once they are kept, or nobody can tell more."""
+    if status.is_true(ConditionType.RESULTS_KEPT) or status.job_id is None or observed.head is None:
+        return 0
+    if observed.progress_complete and _line(observed, status) is None:
+        return 0  # a driver that never said anything
+    assert status.completion_time is not None
+    passed = (context.now - status.completion_time).total_seconds()
+    return max(0.0, context.settings.timing.results_wait - passed)
+
+
+def are_pending(observed: Observed, status: Status) -> bool:
+    """Whether the line in memory has still to be written."""
+    return not status.is_true(ConditionType.RESULTS_KEPT) and _line(observed, status) is not None
+
+
+def kept(observed: Observed, plan: Plan, context: Context, name: str) -> Plan:
+    plan = replace(plan, status=replace(plan.status, results={"configMap": name}))
+    line = observed.progress
+    reason, text = "Kept", f"summary and tables are in ConfigMap {name}"
+    if line is not None and not _is_last(observed, line):
+        reason = "Incomplete"
+        text += f"; they are of the driver's report number {line.seq}, because its last one could not be read"
+    plan = steps.condition(plan, observed, context.now, ConditionType.RESULTS_KEPT, True, reason, text)
+    return steps.look_again(plan, 0)
+
+
+def lost(observed: Observed, plan: Plan, context: Context, message: str) -> Plan:
+    return _not_kept(observed, plan, context, "NotWritten", message)
+
+
+def _not_kept(observed: Observed, plan: Plan, context: Context, reason: str, message: str) -> Plan:
+    return steps.condition(plan, observed, context.now, ConditionType.RESULTS_KEPT, False, reason, message)
+
+
+def _line(observed: Observed, status: Status) -> ProgressLine | None:
+    line = observed.progress
+    return line if line is not None and line.job_id == status.job_id else None
+
+
+def _is_last(observed: Observed, line: ProgressLine) -> bool:
+    return line.final or observed.progress_complete
