@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainyard.metrics import Metrics
 
 if TYPE_CHECKING:
-    from trainyard.checkpoints import Checkpoint
-    from trainyard.run import Outcome, Run
+    from trainyard.runs.checkpoints import Checkpoint
+    from trainyard.runs.run import Outcome, Run
 
 
 @dataclass(frozen=True)

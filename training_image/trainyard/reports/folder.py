@@ -13,8 +13,8 @@ import numpy as np
 
 from trainyard import metrics as names
 from trainyard.errors import UserError
-from trainyard.points import short_names
-from trainyard.reports.records import RUN_FILE, episode_file
+from trainyard.reports.run_facts import RUN_FILE, episode_file
+from trainyard.spec.search_points import short_names
 
 PROGRESS_FILE = "progress.csv"
 TRIALS_FILE = "trials.csv"
@@ -56,7 +56,7 @@ class RunFolder:
         facts: run.json; for a folder of an older version that has none, what summary.json tells.
         curves: the columns of progress.csv, float64, NaN where a row has no value; rows in order of iteration.
         trials: rows of trials.csv, each with the columns of its own progress.csv where it has one.
-        episodes: `validation` and `test` to what `trainyard.reports.episodes.record` made.
+        episodes: `validation` and `test` to what `trainyard.reports.account_episodes.record` made.
     """
 
     path: Path

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-from trainyard.reports import words
+from trainyard.reports import wording
+from trainyard.reports.account_episodes import BUY_AND_HOLD, EQUAL_WEIGHT
 from trainyard.reports.drawing import (
     BLUE,
     GREEN,
@@ -23,7 +24,6 @@ from trainyard.reports.drawing import (
     end_labels,
     percent_axis,
 )
-from trainyard.reports.episodes import BUY_AND_HOLD, EQUAL_WEIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ def account(record: Record) -> Drawing:
     x = _dates(record)
     series = [("policy", np.asarray(record["value"]), BLUE)]
     series += [
-        (words.BENCHMARKS.get(name, name), np.asarray(values), _BENCHMARK_COLOURS.get(name, MUTED))
+        (wording.BENCHMARKS.get(name, name), np.asarray(values), _BENCHMARK_COLOURS.get(name, MUTED))
         for name, values in record["benchmarks"].items()
     ]
     for name, values, colour in reversed(series):
