@@ -34,8 +34,10 @@ RUN touch /src/constraints.txt && \
     cp /src/constraints.txt /out/ && touch --date=@0 /out/constraints.txt
 
 FROM base AS operator-dependencies
+# "--cache-dir=FOLDER" where the builder mounts a cache of packages.
+ARG UV_OPTIONS=--no-cache
 COPY --from=requirements /out/operator.txt /out/constraints.txt /opt/trainyard/
-RUN /opt/uv/bin/uv pip install --system-certs --no-cache --compile-bytecode --python /opt/trainyard/venv/bin/python \
+RUN /opt/uv/bin/uv pip install --system-certs ${UV_OPTIONS} --compile-bytecode --python /opt/trainyard/venv/bin/python \
       --requirement /opt/trainyard/operator.txt --constraint /opt/trainyard/constraints.txt && \
     rm -rf /opt/uv
 
@@ -51,12 +53,13 @@ CMD ["trainyard-operator"]
 FROM base AS training-dependencies
 # Where torch comes from, when it is not the default package index; the CPU index makes the image four times smaller.
 ARG TORCH_INDEX=
+ARG UV_OPTIONS=--no-cache
 COPY --from=requirements /out/training.txt /out/constraints.txt /opt/trainyard/
 RUN if [ -n "${TORCH_INDEX}" ]; then \
-      /opt/uv/bin/uv pip install --system-certs --no-cache --python /opt/trainyard/venv/bin/python --index-url "${TORCH_INDEX}" \
+      /opt/uv/bin/uv pip install --system-certs ${UV_OPTIONS} --python /opt/trainyard/venv/bin/python --index-url "${TORCH_INDEX}" \
         --constraint /opt/trainyard/constraints.txt torch || exit 1; \
     fi && \
-    /opt/uv/bin/uv pip install --system-certs --no-cache --compile-bytecode --python /opt/trainyard/venv/bin/python \
+    /opt/uv/bin/uv pip install --system-certs ${UV_OPTIONS} --compile-bytecode --python /opt/trainyard/venv/bin/python \
       --requirement /opt/trainyard/training.txt --constraint /opt/trainyard/constraints.txt && \
     rm -rf /opt/uv
 

@@ -74,6 +74,7 @@ deploy: venv ## Build the images and install or upgrade the operator on the deve
 	$(PY) -m dev.cluster deploy
 
 demo: venv ## The main job, live: cluster, images, operator, a TrainingRun, its trained policy
+	@echo "==> the cluster (how long that takes is said next), then both images and the operator (a minute), then a run (two)"
 	$(PY) -m dev.cluster up
 	$(PY) -m dev.cluster deploy
 	$(PY) -m dev.demo

@@ -1,6 +1,5 @@
 """Programs built once from the pinned Go modules in dev/tools, kept in the cache under a key of their inputs."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -8,65 +7,73 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from dev.cluster import paths
 from dev.cluster.commands import run
-from dev.cluster.errors import ClusterError, MissingPrerequisite
+from dev.cluster.errors import MissingPrerequisite
 from dev.cluster.locks import exclusive
 from dev.cluster.steps import STEPS
 
-STRIP = ("-s", "-w")
 GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
 KUBERNETES_VERSION = "v1.34.4"
+
+COMPILER = ("-gcflags=all=-dwarf=false -l", "-gcflags=std=-dwarf=false")
+"""Quick to compile instead of quick to run: nothing for debuggers, functions inlined in Go's own library only."""
+
+NODE = "."
+KIND = "kind"
+"""Folders below dev/tools, each a Go module: the programs of the node, and kind."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """One program: the folder of dev/tools that pins it and the package that builds it."""
+    """One program: the module that pins it, and the package that builds it, whose last word is the program's name."""
 
-    name: str
     module: str
     package: str
-    ldflags: tuple[str, ...] = STRIP
+
+    @property
+    def name(self) -> str:
+        return self.package.rpartition("/")[2]
 
 
-def _kubernetes(name: str) -> Tool:
-    versions = tuple(
-        f"-X {package}.gitVersion={KUBERNETES_VERSION}"
-        for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    )
-    return Tool(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", STRIP + versions)
+def _linker_flags() -> str:
+    """No symbols; Kubernetes and Helm say their versions, as in their own builds. One set for every program.
 
-
-def _helm() -> Tool:
-    """Helm's own build stamps the Kubernetes version that it takes for granted without a cluster (else 1.20)."""
+    Without it, Helm takes Kubernetes 1.20 for granted where no cluster answers.
+    """
     major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
-    versions = tuple(
-        f"-X helm.sh/helm/v3/pkg/{package}.k8sVersion{part}={number}"
-        for package in ("chartutil", "lint/rules")
-        for part, number in (("Major", major), ("Minor", minor))
-    )
-    own = "-X helm.sh/helm/v3/internal/version.version=v3.19.0"
-    return Tool("helm", "helm", "helm.sh/helm/v3/cmd/helm", (*STRIP, own, *versions))
+    values = {
+        "k8s.io/component-base/version.gitVersion": KUBERNETES_VERSION,
+        "k8s.io/client-go/pkg/version.gitVersion": KUBERNETES_VERSION,
+        "helm.sh/helm/v3/internal/version.version": "v3.19.0",
+        **{
+            f"helm.sh/helm/v3/pkg/{package}.k8sVersion{part}": number
+            for package in ("chartutil", "lint/rules")
+            for part, number in (("Major", major), ("Minor", minor))
+        },
+    }
+    return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in values.items())])
 
+
+BUILD = (*COMPILER, f"-ldflags={_linker_flags()}")
 
 TOOLS = {
     tool.name: tool
     for tool in (
-        _kubernetes("kube-apiserver"),
-        _kubernetes("kube-controller-manager"),
-        _kubernetes("kube-scheduler"),
-        _kubernetes("kubelet"),
-        _kubernetes("kube-proxy"),
-        _kubernetes("kubectl"),
-        Tool("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
-        Tool("ray-operator", "kuberay", "github.com/ray-project/kuberay/ray-operator"),
-        Tool("coredns", "coredns", "github.com/coredns/coredns"),
-        _helm(),
-        Tool("kind", "kind", "sigs.k8s.io/kind"),
+        Tool(NODE, "k8s.io/kubernetes/cmd/kube-apiserver"),
+        Tool(NODE, "k8s.io/kubernetes/cmd/kube-controller-manager"),
+        Tool(NODE, "k8s.io/kubernetes/cmd/kube-scheduler"),
+        Tool(NODE, "k8s.io/kubernetes/cmd/kubelet"),
+        Tool(NODE, "k8s.io/kubernetes/cmd/kube-proxy"),
+        Tool(NODE, "k8s.io/kubernetes/cmd/kubectl"),
+        Tool(NODE, "github.com/ray-project/kuberay/ray-operator"),
+        Tool(NODE, "helm.sh/helm/v3/cmd/helm"),
+        Tool(NODE, "./etcd"),
+        Tool(NODE, "./coredns"),
+        Tool(KIND, "sigs.k8s.io/kind"),
     )
 }
 
@@ -77,10 +84,10 @@ ASSETS = ("kube-apiserver", "etcd", "kubectl")
 """What API-server tests need."""
 
 
-def cache_key(tool: Tool, files: Iterable[bytes], target: str) -> str:
+def cache_key(tool: Tool, files: Iterable[bytes], target: str, flags: Sequence[str] = BUILD) -> str:
     """Twelve hexadecimal digits of everything that decides what the binary is."""
     digest = hashlib.sha256()
-    for part in (tool.package.encode(), " ".join(tool.ldflags).encode(), target.encode(), *files):
+    for part in (tool.package.encode(), " ".join(flags).encode(), target.encode(), *files):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:12]
 
@@ -90,43 +97,38 @@ def locate(name: str) -> Path:
     if name in PREFER_INSTALLED and (installed := shutil.which(name)):
         return Path(installed)
     tool = TOOLS[name]
-    inputs = ((_module(tool) / file).read_bytes() for file in ("go.mod", "go.sum"))
     target = f"{platform.system()}-{platform.machine()}"
-    return paths.cache() / "bin" / f"{name}-{cache_key(tool, inputs, target)}" / name
+    return paths.cache() / "bin" / f"{name}-{cache_key(tool, _inputs(tool), target)}" / name
+
+
+def missing(names: Sequence[str]) -> list[str]:
+    """Those of the programs that are neither installed nor built yet."""
+    return [name for name in names if not locate(name).exists()]
 
 
 def ensure(name: str) -> Path:
     """The path of the program, built when it is neither installed nor cached."""
-    binary = locate(name)
-    if not binary.exists():
-        with exclusive(paths.cache() / "locks" / f"{name}.lock"):
-            if not binary.exists():
-                _build(TOOLS[name], binary)
-    return binary
+    return ensure_all([name])[name]
 
 
 def ensure_all(names: Sequence[str]) -> dict[str, Path]:
-    """Several programs, one after the other: Go itself uses every core, and they share most packages.
-
-    What later ones need is downloaded while the first ones are compiled.
-    """
-    missing = [TOOLS[name] for name in names if not locate(name).exists()]
-    with ThreadPoolExecutor(1) as downloads:
-        waiting = [downloads.submit(_download, tool) for tool in missing[1:]]
-        built = {name: ensure(name) for name in names}
-        for download in waiting:
-            download.cancel()
-    return built
+    """Several programs: those of one module are compiled together, because they share most packages."""
+    for module in dict.fromkeys(TOOLS[name].module for name in missing(names)):
+        with exclusive(paths.cache() / "locks" / f"build-{module.strip('.') or 'node'}.lock"):
+            # Another process may have built some of them since.
+            absent = [TOOLS[name] for name in missing(names)]
+            _build([tool for tool in absent if tool.module == module])
+    return {name: locate(name) for name in names}
 
 
 def _module(tool: Tool) -> Path:
     return paths.TOOLS / tool.module
 
 
-def _download(tool: Tool) -> None:
-    """Fetch the sources of every package of the program; a failure is the build's to report."""
-    with contextlib.suppress(ClusterError):
-        run([_go(), "list", "-mod=readonly", "-deps", tool.package], cwd=_module(tool), env=GO_ENVIRONMENT)
+def _inputs(tool: Tool) -> list[bytes]:
+    """The pinned versions, and the source where the program is one of our own few lines."""
+    own = sorted((_module(tool) / tool.package).glob("*.go")) if tool.package.startswith("./") else []
+    return [path.read_bytes() for path in (_module(tool) / "go.mod", _module(tool) / "go.sum", *own)]
 
 
 def _go() -> str:
@@ -136,33 +138,39 @@ def _go() -> str:
     return go
 
 
-def _build(tool: Tool, binary: Path) -> None:
-    go = _go()
-    binary.parent.parent.mkdir(parents=True, exist_ok=True)
-    with STEPS.step(f"building {tool.name} (once)"), tempfile.TemporaryDirectory(dir=binary.parent.parent) as folder:
-        built = Path(folder) / "built" / tool.name
+def _build(tools: Sequence[Tool]) -> None:
+    """Compile programs of one module into the cache."""
+    if not tools:
+        return
+    names = ", ".join(tool.name for tool in tools)
+    programs = paths.cache() / "bin"
+    programs.mkdir(parents=True, exist_ok=True)
+    with STEPS.step(f"compiling {names} (once)"), tempfile.TemporaryDirectory(dir=programs) as folder:
+        packages = [tool.package for tool in tools]
         run(
-            [go, "build", "-mod=readonly", "-trimpath", "-ldflags", " ".join(tool.ldflags), "-o", built, tool.package],
-            cwd=_module(tool),
+            [_go(), "build", "-mod=readonly", "-trimpath", *BUILD, "-o", f"{folder}/", *packages],
+            cwd=_module(tools[0]),
             env=GO_ENVIRONMENT,
-            log=paths.cache() / "logs" / f"build-{tool.name}.log",
+            log=paths.cache() / "logs" / f"build-{tools[0].name}.log",
         )
-        shutil.rmtree(binary.parent, ignore_errors=True)
-        built.parent.rename(binary.parent)
+        for tool in tools:
+            binary = locate(tool.name)
+            binary.parent.mkdir(exist_ok=True)
+            (Path(folder) / tool.name).rename(binary)
 
 
-def module_folder(tool_module: str, go_module: str) -> Path:
+def module_folder(go_module: str) -> Path:
     """The sources of a pinned Go module (KubeRay's CRDs are in them), downloaded when they are not there."""
-    answer = run([_go(), "mod", "download", "-json", go_module], cwd=paths.TOOLS / tool_module, env=GO_ENVIRONMENT)
+    answer = run([_go(), "mod", "download", "-json", go_module], cwd=paths.TOOLS, env=GO_ENVIRONMENT)
     return Path(json.loads(answer)["Dir"])
 
 
 def assets() -> Path:
     """A folder with kube-apiserver, etcd and kubectl: KUBEBUILDER_ASSETS where it is set, else our own builds."""
     if given := os.environ.get("KUBEBUILDER_ASSETS"):
-        missing = [name for name in ASSETS if not (Path(given) / name).exists()]
-        if missing:
-            raise MissingPrerequisite(f"KUBEBUILDER_ASSETS={given} has no {', '.join(missing)}: correct it or unset it")
+        absent = [name for name in ASSETS if not (Path(given) / name).exists()]
+        if absent:
+            raise MissingPrerequisite(f"KUBEBUILDER_ASSETS={given} has no {', '.join(absent)}: correct it or unset it")
         return Path(given)
     programs = ensure_all(ASSETS)
     key = hashlib.sha256("\n".join(map(str, programs.values())).encode()).hexdigest()[:12]

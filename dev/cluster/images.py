@@ -5,10 +5,10 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from dev.cluster import paths
 from dev.cluster.commands import run, succeeds
@@ -23,7 +23,11 @@ CODE = {OPERATOR: Path("operator/trainyard_operator"), TRAINING: Path("training_
 
 COMMON_INPUTS = (".dockerignore", "Dockerfile", "pyproject.toml", "constraints.txt", "dev/image/requirements.py")
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-ZSTD = ("--compression-format", "zstd", "--compression-level", "1")
+LOCAL = "trainyard.local/"
+"""What images of a cluster without a registry are called: the prefix is no host, nothing is ever pulled from it."""
+
+UV_CACHE = "/var/cache/uv"
+"""Where an image build finds this machine's cache of Python packages: what `make venv` fetched is not fetched again."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,6 @@ class Images:
 
     def all(self) -> tuple[str, str]:
         return (self.operator, self.training)
-
-
-class Builder(Protocol):
-    """A program that builds and pushes images."""
-
-    def build(self, target: str, reference: str) -> None: ...
-
-    def push(self, reference: str) -> None: ...
 
 
 def content_tag(root: Path, files: Iterable[Path]) -> str:
@@ -80,47 +76,42 @@ def source_revision(root: Path = paths.REPOSITORY) -> str:
 class Buildah:
     """buildah with a store of its own in the cache; the base image comes from this machine's Debian mirror."""
 
-    BASE = "localhost/trainyard-base"
+    @property
+    def store(self) -> Path:
+        """The folder of images and layers, in the format of containers/storage."""
+        return paths.cache() / "containers" / "storage"
 
-    def build(self, target: str, reference: str) -> None:
+    def build(self, target: str, reference: str) -> str:
+        """Build the image under that name; returns its id."""
         self._bud(target, reference)
+        return self._id(reference)
 
-    def push(self, reference: str) -> None:
-        name = reference.partition("/")[2]
-        run(
-            [*self._buildah(), "push", "--tls-verify=false", "--format=oci", *ZSTD, reference, f"docker://{reference}"],
-            log=paths.cache() / "logs" / f"push-{name.partition(':')[0]}.log",
-        )
+    def has(self, reference: str) -> bool:
+        """Whether an image of that name was built."""
+        return bool(run([*self._buildah(), "images", "--quiet", "--filter", f"reference={reference}"]).strip())
 
-    def base_reference(self, registry: str) -> str:
-        """What the base image is called in the registry; the sandbox of every pod runs it."""
-        return f"{registry}/trainyard-base:{self._suite()}"
-
-    def push_base(self, registry: str) -> None:
-        """Make the base image where there is none and push it (nothing moves when it is there already)."""
-        self._tag(self.base(), self.base_reference(registry))
-        self.push(self.base_reference(registry))
+    def base_reference(self) -> str:
+        """What the base image is called; the sandbox of every pod runs it."""
+        return f"{LOCAL}trainyard-base:{self._suite()}"
 
     def base(self) -> str:
-        """The base image, made once with debootstrap."""
-        reference = f"{self.BASE}:{self._suite()}"
+        """The base image, made once with debootstrap; returns its id."""
+        reference = self.base_reference()
         with exclusive(paths.cache() / "locks" / "base-image.lock"):
-            if not self._exists(reference):
+            if not self.has(reference):
                 self._make_base(reference)
-        return reference
+        return self._id(reference)
 
-    def dependencies(self, target: str, registry: str) -> str:
+    def dependencies(self, target: str) -> str:
         """Build (or find cached) the large layer below the code, which depends on pyproject.toml's extras alone.
 
-        Returns its reference in the registry, named by the image's id; it is not pushed.
+        Returns the image's id.
         """
-        local = f"localhost/trainyard-{target}-dependencies:latest"
         with STEPS.step(f"image layer of the {target} dependencies (cached while pyproject's extras stay)"):
-            self._bud(f"{target}-dependencies", local)
-        image_id = run([*self._buildah(), "images", "--quiet", "--no-trunc", local]).strip().removeprefix("sha256:")
-        reference = f"{registry}/trainyard-{target}-dependencies:{image_id[:12]}"
-        self._tag(local, reference)
-        return reference
+            return self.build(f"{target}-dependencies", self.dependencies_reference(target))
+
+    def dependencies_reference(self, target: str) -> str:
+        return f"{LOCAL}trainyard-{target}-dependencies:latest"
 
     def release(self) -> None:
         """Remove working containers that an interrupted build has left mounted; images and cached layers stay."""
@@ -130,6 +121,8 @@ class Buildah:
     def _bud(self, target: str, reference: str) -> None:
         base = self.base()
         index = os.environ.get("TORCH_INDEX")
+        packages = uv_cache()
+        packages.mkdir(parents=True, exist_ok=True)
         with exclusive(paths.cache() / "locks" / "image-build.lock"):
             run(
                 [
@@ -141,6 +134,8 @@ class Buildah:
                     f"--build-arg=BASE_IMAGE={base}",
                     *([f"--build-arg=TORCH_INDEX={index}"] if index else []),
                     f"--build-arg=GIT_REVISION={source_revision()}",
+                    f"--build-arg=UV_OPTIONS=--cache-dir={UV_CACHE} --link-mode=copy",
+                    f"--volume={packages}:{UV_CACHE}",
                     *([f"--volume={CA_BUNDLE}:{CA_BUNDLE}:ro"] if CA_BUNDLE.exists() else []),
                     f"--tag={reference}",
                     paths.REPOSITORY,
@@ -156,16 +151,16 @@ class Buildah:
             STEPS.step(f"making the images' base from Debian packages ({suite}, once)"),
             tempfile.TemporaryDirectory(dir=paths.cache()) as folder,
         ):
-            root = Path(folder) / "root"
-            run(
-                ["debootstrap", "--variant=minbase", f"--include={packages}", suite, root, debian_mirror(suite)],
-                log=paths.cache() / "logs" / "debootstrap.log",
-            )
-            for leftover in ("var/cache/apt/archives", "var/lib/apt/lists"):
-                shutil.rmtree(root / leftover)
-                (root / leftover).mkdir()
             archive = Path(folder) / "root.tar"
-            run(["tar", "--directory", root, "--create", "--file", archive, "."])
+            with _in_memory(Path(folder) / "root") as root:
+                run(
+                    ["debootstrap", "--variant=minbase", f"--include={packages}", suite, root, debian_mirror(suite)],
+                    log=paths.cache() / "logs" / "debootstrap.log",
+                )
+                for leftover in ("var/cache/apt/archives", "var/lib/apt/lists"):
+                    shutil.rmtree(root / leftover)
+                    (root / leftover).mkdir()
+                run(["tar", "--directory", root, "--create", "--file", archive, "."])
             self._commit(archive, reference)
 
     def _commit(self, archive: Path, reference: str) -> None:
@@ -175,16 +170,13 @@ class Buildah:
         run([*self._buildah(), "config", "--cmd", '["sleep","infinity"]', "--env", path, container])
         run([*self._buildah(), "commit", "--quiet", "--rm", container, reference])
 
-    def _tag(self, image: str, reference: str) -> None:
-        run([*self._buildah(), "tag", image, reference])
+    def _id(self, reference: str) -> str:
+        answer = run([*self._buildah(), "images", "--quiet", "--no-trunc", reference])
+        return answer.strip().removeprefix("sha256:")
 
-    def _exists(self, reference: str) -> bool:
-        return bool(run([*self._buildah(), "images", "--quiet", "--filter", f"reference={reference}"]).strip())
-
-    @staticmethod
-    def _buildah() -> list[str]:
-        folder = paths.cache() / "containers"
-        return ["buildah", f"--root={folder / 'storage'}", f"--runroot={folder / 'run'}", "--storage-driver=overlay"]
+    def _buildah(self) -> list[str]:
+        run_folder = paths.cache() / "containers" / "run"
+        return ["buildah", f"--root={self.store}", f"--runroot={run_folder}", "--storage-driver=overlay"]
 
     @staticmethod
     def _suite() -> str:
@@ -214,6 +206,23 @@ class Docker:
 
     def push(self, reference: str) -> None:
         run(["docker", "push", reference])
+
+
+def uv_cache() -> Path:
+    """The folder where uv keeps packages on this machine."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("UV_CACHE_DIR") or caches / "uv").expanduser().absolute()
+
+
+@contextmanager
+def _in_memory(folder: Path) -> Iterator[Path]:
+    """A folder in memory: dpkg waits for the disk after every file, for nothing where the folder is thrown away."""
+    folder.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=2g,mode=0755", "trainyard-base", folder])
+    try:
+        yield folder
+    finally:
+        run(["umount", folder])
 
 
 def debian_mirror(suite: str) -> str:

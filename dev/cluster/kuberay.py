@@ -17,7 +17,7 @@ DEPLOYMENT = "kuberay-operator"
 
 def sources() -> Path:
     """The folder of the pinned ray-operator module."""
-    return binaries.module_folder("kuberay", MODULE)
+    return binaries.module_folder(MODULE)
 
 
 def install_definitions(kubectl: Kubectl) -> None:

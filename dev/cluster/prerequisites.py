@@ -28,7 +28,6 @@ PROGRAMS = {
     "ethtool": "ethtool",
     "buildah": "buildah",
     "debootstrap": "debootstrap",
-    "docker-registry": "docker-registry",
     "mount": "mount",
 }
 """Program (or a file) -> the Debian package that brings it."""

@@ -14,8 +14,9 @@ BUFFERS = {"uniform": "EpisodeReplayBuffer", "prioritised": "PrioritizedEpisodeR
 def trainyard(options: argparse.Namespace, *, implementation: str, buffer: str = "uniform") -> Result:
     """Through the library's own code; implementation is the file's learner.implementation."""
     start_ray(2)
-    from trainyard.algorithms import Trainer, build_config, limit_threads
-    from trainyard.specification import parse
+    from trainyard.spec.parsing import parse
+    from trainyard.training.config import build_config
+    from trainyard.training.trainer import Trainer, limit_threads
 
     limit_threads(1)
     specification = parse(

@@ -54,25 +54,27 @@ def trainyard(options: argparse.Namespace) -> Result:
     import yaml
     from rich.console import Console
 
-    from trainyard import storage
-    from trainyard.launch import Started, connect
-    from trainyard.progress import Progress, ProgressFile
-    from trainyard.run import Identity
-    from trainyard.specification import parse
+    from trainyard.launch.connection import connect
+    from trainyard.progress.channel import Progress, ProgressFile
+    from trainyard.runs import storage
+    from trainyard.runs.job import Job
+    from trainyard.runs.run import Identity
+    from trainyard.spec.parsing import parse
 
     document = yaml.safe_load((REPOSITORY / "manifests/samples/tune-grid.yaml").read_text())
     document["spec"].pop("storage", None)
     with tempfile.TemporaryDirectory() as folder:
         progress = ProgressFile(Path(folder) / "progress.jsonl", "bench")
-        started = Started(
+        started = Job(
             Identity("grid"), parse(document["spec"]), document, storage.at_directory(Path(folder) / "run"),
             Progress(progress, interval=0.0), Console(quiet=True),
         )  # fmt: skip
         connect(lambda ray: start_ray(3), started)
-        from trainyard import search, workloads  # noqa: F401 - as the driver does, which imports them now
+        from trainyard.launch import workloads  # noqa: F401 - as the driver does, which imports them now
+        from trainyard.search import driver
 
         start, clock = time.perf_counter(), time.time()
-        summary = search.run(started)
+        summary = driver.run(started)
         whole = time.perf_counter() - start
         seconds = (Path(folder) / "run/summary.json").stat().st_mtime - clock
         lines = [json.loads(line) for line in progress.path.read_text().splitlines()]

@@ -19,7 +19,7 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from tests.bench.measure import start_ray, table
 from tests.episodes import episodes_of
-from trainyard.learners import LEAN_LEARNERS
+from trainyard.rllib.learners import LEAN_LEARNERS
 
 STEPS, LENGTH, MINIBATCH = 4000, 40, 128
 

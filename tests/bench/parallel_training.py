@@ -18,13 +18,13 @@ from typing import Any
 import yaml
 
 from tests.bench.measure import REPOSITORY, Result, main, start_ray
-from trainyard.algorithms import limit_threads
 from trainyard.callbacks import Callback, Evaluation, Iteration
-from trainyard.driver import train
 from trainyard.metrics import VALIDATION
-from trainyard.run import Identity, Run
-from trainyard.specification import parse
-from trainyard.storage import at_directory
+from trainyard.runs.run import Identity, Run
+from trainyard.runs.storage import at_directory
+from trainyard.spec.parsing import parse
+from trainyard.training.loop import train
+from trainyard.training.trainer import limit_threads
 
 SEQUENTIAL = {"envRunners": 1, "envsPerRunner": 1}
 IN_THE_DRIVER = {"envRunners": 0, "envsPerRunner": 1}

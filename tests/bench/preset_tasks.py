@@ -84,9 +84,9 @@ def _score(task: Task, act: Act, more: Mapping[str, Any]) -> float:
     episodes = play(act, [make_env(task, more) for _ in range(task.episodes)])
     if task.score == "return":
         return float(np.mean([total for total, _ in episodes]))
-    from trainyard import figures
+    from trainyard.environments.market import performance
 
-    return float(np.mean([figures.of_infos(infos)[task.score] for _, infos in episodes]))
+    return float(np.mean([performance.of_infos(infos)[task.score] for _, infos in episodes]))
 
 
 def make_env(task: Task, more: Mapping[str, Any] | None = None) -> Any:

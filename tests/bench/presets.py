@@ -101,8 +101,9 @@ def trainyard(
     """The preset through the driver's own code; `config` over it."""
     task = TASKS[options.preset]
     start_ray(max(1, sampling["envRunners"]))
-    from trainyard.algorithms import Trainer, build_config, limit_threads
-    from trainyard.specification import parse
+    from trainyard.spec.parsing import parse
+    from trainyard.training.config import build_config
+    from trainyard.training.trainer import Trainer, limit_threads
 
     limit_threads(1)
 

@@ -16,11 +16,12 @@ from typing import Any
 import ray
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
-from trainyard.algorithms import build_config, limit_threads
+from trainyard.episodes.records import RunRecord, Settings
 from trainyard.recording.actor import start_recorder
-from trainyard.recording.records import RunRecord, Settings
-from trainyard.recording.runner import RecordEpisodes, flush_runner
-from trainyard.specification import parse
+from trainyard.recording.runner_side import RecordEpisodes, flush_runner
+from trainyard.spec.parsing import parse
+from trainyard.training.config import build_config
+from trainyard.training.trainer import limit_threads
 
 TRADING = {"asset": "KO", "start": "1990-01-01", "end": "2017-12-31", "episode_length": 252}
 ENVIRONMENTS = {"CartPole-v1": {}, "trading": TRADING}

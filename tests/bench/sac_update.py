@@ -19,13 +19,13 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from stable_baselines3 import SAC
 
 from tests.bench.measure import table
-from trainyard import networks
-from trainyard.learners.fused import FusedOptimizer
-from trainyard.learners.lean import LeanSACTorchLearner
-from trainyard.learners.replay import ReplayUpdate
-from trainyard.presets import PRESETS
-from trainyard.replay.buffer import FlatReplayBuffer
-from trainyard.replay.transitions import Chunk
+from trainyard.rllib.learners.choice import LeanSACTorchLearner
+from trainyard.rllib.learners.column_update import ReplayUpdate
+from trainyard.rllib.learners.fused import FusedOptimizer
+from trainyard.rllib.replay.buffer import FlatReplayBuffer
+from trainyard.rllib.replay.transitions import Chunk
+from trainyard.spec.presets import PRESETS
+from trainyard.training import networks
 
 ROWS, STEPS = 256, 1000
 PRESET = dict(PRESETS["pendulum"].model)

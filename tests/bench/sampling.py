@@ -25,8 +25,9 @@ def rllib(options: argparse.Namespace, *, envs: int) -> Result:
 
 def trainyard(options: argparse.Namespace, *, envs: int) -> Result:
     start_ray(2)
-    from trainyard.algorithms import Trainer, build_config
-    from trainyard.specification import parse
+    from trainyard.spec.parsing import parse
+    from trainyard.training.config import build_config
+    from trainyard.training.trainer import Trainer
 
     specification = parse(
         {

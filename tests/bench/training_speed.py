@@ -36,8 +36,9 @@ def trainyard(options: argparse.Namespace, *, runners: int, envs: int | None = N
     """The same file as manifests/samples/cartpole-ppo.yaml, through the driver's own code."""
 
     start_ray(max(2, runners))
-    from trainyard.algorithms import Trainer, build_config, limit_threads
-    from trainyard.specification import parse
+    from trainyard.spec.parsing import parse
+    from trainyard.training.config import build_config
+    from trainyard.training.trainer import Trainer, limit_threads
 
     limit_threads(1)
     specification = parse(

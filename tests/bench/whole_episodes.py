@@ -51,7 +51,7 @@ class Light(gym.Env):
 
 
 def _weights(version: int, hidden: int = 64):
-    from trainyard.asynchronous.policy import Layer, PolicyWeights
+    from trainyard.rllib.asynchronous.policy import Layer, PolicyWeights
 
     generator = np.random.default_rng(version)
     sizes = [(4, hidden, "tanh"), (hidden, hidden, "tanh"), (hidden, 2, "linear")]
@@ -63,7 +63,7 @@ def _weights(version: int, hidden: int = 64):
 
 
 def _collector(make_env, runners: int, envs: int):
-    from trainyard.asynchronous.collector import CollectorSettings, EpisodeCollector
+    from trainyard.rllib.asynchronous.collector import CollectorSettings, EpisodeCollector
 
     settings = CollectorSettings(runners=runners, envs_per_runner=envs, cpus_per_runner=0.01, seed=1)
     collector = EpisodeCollector(make_env, settings)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import ray
 
-from trainyard import storage
 from trainyard.callbacks import Callback
-from trainyard.driver import train
-from trainyard.recording.callback import Recording
-from trainyard.run import Identity, Run
-from trainyard.specification import parse
+from trainyard.recording.driver_side import Recording
+from trainyard.runs import storage
+from trainyard.runs.run import Identity, Run
+from trainyard.spec.parsing import parse
+from trainyard.training.loop import train
 
 SPEC = {
     "seed": 3,

@@ -21,25 +21,25 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from ray.rllib.utils.spaces.space_utils import unsquash_action
 from sqlalchemy import text
 
-from trainyard.asynchronous.algorithm import AsynchronousPPO, AsynchronousPPOConfig, default_max_policy_lag
-from trainyard.asynchronous.collector import CollectorSettings, EnvironmentFailed, EpisodeCollector, RunnersFailed
-from trainyard.asynchronous.episodes import Episode, EpisodeId
-from trainyard.asynchronous.export import (
+from trainyard.recording.database import open_database
+from trainyard.recording.driver_side import Recording
+from trainyard.rllib.asynchronous.algorithm import AsynchronousPPO, AsynchronousPPOConfig, default_max_policy_lag
+from trainyard.rllib.asynchronous.collector import CollectorSettings, EnvironmentFailed, EpisodeCollector, RunnersFailed
+from trainyard.rllib.asynchronous.episodes import Episode, EpisodeId
+from trainyard.rllib.asynchronous.export import (
     ActionRules,
     ModuleWeights,
     NotExportable,
     exploration_weights,
     numpy_weights,
 )
-from trainyard.asynchronous.policy import Layer, NumpyPolicy, PolicyWeights
-from trainyard.driver import train
-from trainyard.learners import LEAN_LEARNERS
-from trainyard.presets import PRESETS
-from trainyard.recording.callback import Recording
-from trainyard.recording.database import open_database
-from trainyard.run import Identity, Run
-from trainyard.specification import parse
-from trainyard.storage import at_directory
+from trainyard.rllib.asynchronous.policy import Layer, NumpyPolicy, PolicyWeights
+from trainyard.rllib.learners import LEAN_LEARNERS
+from trainyard.runs.run import Identity, Run
+from trainyard.runs.storage import at_directory
+from trainyard.spec.parsing import parse
+from trainyard.spec.presets import PRESETS
+from trainyard.training.loop import train
 
 RULES = ActionRules()
 

@@ -9,7 +9,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
-from trainyard.connectors import make_lean, may_be_lean
+from trainyard.rllib.connectors import make_lean, may_be_lean
 
 
 def sampled(config, *, lean: bool, explore: bool):

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from trainyard.callbacks import Callback
-from trainyard.curves import Curves
-from trainyard.driver import train
 from trainyard.errors import InvalidConfiguration
-from trainyard.manifest import normalise_numbers
-from trainyard.replay import saving
-from trainyard.run import Identity, RestoredReplay, Run
-from trainyard.specification import parse
-from trainyard.storage import at_directory
+from trainyard.observers.curves import Curves
+from trainyard.rllib.replay import saving
+from trainyard.runs.run import Identity, RestoredReplay, Run
+from trainyard.runs.storage import at_directory
+from trainyard.spec.document import normalise_numbers
+from trainyard.spec.parsing import parse
+from trainyard.training.loop import train
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -13,10 +13,10 @@ from ray.rllib.core.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import nn
 
-from trainyard.algorithms import build_config
-from trainyard.asynchronous.export import ActionRules
-from trainyard.exporting import NotExported, export
-from trainyard.specification import parse
+from trainyard.rllib.asynchronous.export import ActionRules
+from trainyard.spec.parsing import parse
+from trainyard.training.config import build_config
+from trainyard.training.exporting import NotExported, export
 
 ALONE = """
 import sys, numpy as np, torch

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from tests.specs import small_ppo
-from trainyard import exporting, workloads
-from trainyard.launch import Started
-from trainyard.manifest import normalise_numbers
-from trainyard.progress import Progress, ProgressFile
-from trainyard.run import Identity
-from trainyard.specification import parse
-from trainyard.storage import at_directory, at_uri
+from trainyard.launch import workloads
+from trainyard.progress.channel import Progress, ProgressFile
+from trainyard.runs.job import Job
+from trainyard.runs.run import Identity
+from trainyard.runs.storage import at_directory, at_uri
+from trainyard.spec.document import normalise_numbers
+from trainyard.spec.parsing import parse
+from trainyard.training import exporting
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -30,7 +31,7 @@ def trained(storage, folder, **sections):
     document = {"apiVersion": "trainyard.dev/v1alpha1", "kind": "TrainingRun", "metadata": {"name": "r"}, "spec": spec}
     with (folder / "output.txt").open("w") as output:
         console = Console(file=output)
-        return workloads.run(Started(Identity("r"), parse(spec), document, storage, sink, console))
+        return workloads.run(Job(Identity("r"), parse(spec), document, storage, sink, console))
 
 
 def test_it_is_beside_the_best_checkpoint_and_the_summary_names_it(tmp_path):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.wheels import wheel
-from trainyard.requirements import FIELD, VARIABLE, Requirements, RequirementsNotInstalled, of
-from trainyard.specification import parse
+from trainyard.runs.packages import FIELD, VARIABLE, Requirements, RequirementsNotInstalled, of
+from trainyard.spec.parsing import parse
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +114,7 @@ def test_a_program_finds_packages_and_scripts_and_keeps_its_jobs_runtime_environ
     assert told["metadata"] == {"m": "1"}
     assert told["runtime_env"]["working_dir"] == "x"
     assert set(told["runtime_env"]["env_vars"]) == {"A", VARIABLE}
-    assert told["runtime_env"]["worker_process_setup_hook"] == "trainyard.requirements.enter_of_environment"
+    assert told["runtime_env"]["worker_process_setup_hook"] == "trainyard.runs.packages.enter_of_environment"
 
 
 def test_every_run_has_a_folder_of_its_own_and_one_without_packages_none(tmp_path):

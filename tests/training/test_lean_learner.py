@@ -24,8 +24,8 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from tests.episodes import episodes_of, pendulum_steps
 from tests.learner_results import assert_same_results
-from trainyard.learners import LEAN_LEARNERS, choose_learner
-from trainyard.replay.buffer import FlatReplayBuffer
+from trainyard.rllib.learners import LEAN_LEARNERS, choose_learner
+from trainyard.rllib.replay.buffer import FlatReplayBuffer
 
 STEPS = {"num_env_steps_sampled_lifetime": 300}
 SMALL = DefaultModelConfig(fcnet_hiddens=[16, 16])

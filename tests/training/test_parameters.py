@@ -10,12 +10,14 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.models.catalog import Catalog
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
-from trainyard import algorithms, presets
 from trainyard.errors import InvalidConfiguration
-from trainyard.learners import LEAN_LEARNERS
-from trainyard.parameter_values import value_faults
-from trainyard.parameters import UNREAD, model_parameters, training_parameters
-from trainyard.specification import ALGORITHMS, parse
+from trainyard.rllib.learners import LEAN_LEARNERS
+from trainyard.spec import presets
+from trainyard.spec.parsing import parse
+from trainyard.spec.relations import ALGORITHMS
+from trainyard.training import config as algorithms
+from trainyard.training.parameter_values import value_faults
+from trainyard.training.parameters import UNREAD, model_parameters, training_parameters
 
 FRAMES = {"name": "FrameStackObservation", "config": {"stack_size": 3}}
 """Makes observations of two dimensions."""

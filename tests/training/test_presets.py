@@ -2,9 +2,10 @@
 
 import pytest
 
-from trainyard.algorithms import Trainer, build_config
-from trainyard.evaluation import Evaluator
-from trainyard.specification import parse
+from trainyard.spec.parsing import parse
+from trainyard.training.config import build_config
+from trainyard.training.evaluation import Evaluator
+from trainyard.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -27,12 +27,13 @@ from ray.tune.registry import register_env
 from sqlalchemy import text
 
 from trainyard import environments
-from trainyard.algorithms import Trainer, build_config
+from trainyard.episodes.records import RunRecord, Settings
 from trainyard.recording.actor import start_recorder
 from trainyard.recording.database import open_database
-from trainyard.recording.records import RunRecord, Settings
-from trainyard.recording.runner import RecordEpisodes, flush_runner
-from trainyard.specification import parse
+from trainyard.recording.runner_side import RecordEpisodes, flush_runner
+from trainyard.spec.parsing import parse
+from trainyard.training.config import build_config
+from trainyard.training.trainer import Trainer
 
 STEPS_PER_EPISODE = 12
 

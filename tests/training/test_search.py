@@ -13,18 +13,18 @@ from rich.console import Console
 from sqlalchemy import make_url, text
 
 from tests.specs import small_ppo
-from trainyard import search, trial_tasks
 from trainyard.errors import InvalidConfiguration
-from trainyard.launch import Started
-from trainyard.manifest import normalise_numbers
-from trainyard.progress import Progress, ProgressFile
+from trainyard.progress.channel import Progress, ProgressFile
 from trainyard.recording.database import open_database
-from trainyard.run import Identity
-from trainyard.search import AllTrialsFailed
-from trainyard.specification import parse
-from trainyard.storage import at_directory
-from trainyard.trainables import load
-from trainyard.trial_player import STARTED
+from trainyard.runs.job import Job
+from trainyard.runs.run import Identity
+from trainyard.runs.storage import at_directory
+from trainyard.search import driver, on_tasks
+from trainyard.search.driver import AllTrialsFailed
+from trainyard.search.trainables import load
+from trainyard.search.worker import STARTED
+from trainyard.spec.document import normalise_numbers
+from trainyard.spec.parsing import parse
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -32,10 +32,10 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 def run(folder, spec):
     spec = normalise_numbers({"seed": 1} | spec)
     progress = Progress(ProgressFile(folder / "progress.jsonl", "job"))
-    started = Started(
+    started = Job(
         Identity("search"), parse(spec), {"spec": spec}, at_directory(folder), progress, Console(file=io.StringIO())
     )
-    summary = search.run(started)
+    summary = driver.run(started)
     progress.finish(summary=summary)
     last = json.loads((folder / "progress.jsonl").read_text().splitlines()[-1])
     rows = list(csv.DictReader(io.StringIO((folder / "trials.csv").read_text())))
@@ -67,14 +67,14 @@ def at_the_same_time(folder):
 
 @pytest.mark.parametrize(("function", "processes"), [("generator", 2), ("reporting", 0)])
 def test_processes_are_prepared_for_the_first_trials_where_ray_gives_them_these(function, processes, monkeypatch):
-    monkeypatch.setattr(trial_tasks, "_TUNE_MODULES", ())  # other tests have imported it into this process
+    monkeypatch.setattr(on_tasks, "_TUNE_MODULES", ())  # other tests have imported it into this process
     specification = parse(normalise_numbers(grid(function, [1, 2, 3], maxConcurrentTrials=2)))
-    prepared = ray.get(trial_tasks.prepare(specification))
+    prepared = ray.get(on_tasks.prepare(specification))
     assert [kind for kind, _ in prepared] == [STARTED] * processes
 
 
 def test_a_grid_of_a_generator_runs_as_tasks_within_its_limit(tmp_path):
-    assert trial_tasks.suits(load("functions:generator")) or "ray.tune" in sys.modules
+    assert on_tasks.suits(load("functions:generator")) or "ray.tune" in sys.modules
     (tmp_path / "marks").mkdir()
     config = {"marks": str(tmp_path / "marks"), "seconds": 0.2}
     done = run(tmp_path, grid("generator", [1, 2, 3, 4, 5, 6], config, maxConcurrentTrials=2))
@@ -158,12 +158,12 @@ def test_an_algorithms_trial_that_fails_says_what_its_environment_raised(tmp_pat
 
 
 def test_an_algorithm_is_searched_and_each_trial_keeps_its_checkpoint(tmp_path):
-    search = {
+    driver = {
         "parameters": [{"path": "algorithm.config.lr", "grid": [0.001, 0.01]}],
         "metric": "train/return_mean",
         "mode": "max",
     }
-    done = run(tmp_path, small_ppo(stop={"iterations": 2}, search=search))
+    done = run(tmp_path, small_ppo(stop={"iterations": 2}, search=driver))
     assert [(row["lr"], row["epochs"], row["state"]) for row in done.rows] == [
         ("0.001", "2", "Succeeded"),
         ("0.01", "2", "Succeeded"),

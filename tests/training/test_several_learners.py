@@ -23,7 +23,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from tests.episodes import episodes_of, pendulum_steps
 from tests.learner_results import assert_same_results
-from trainyard.learners import LEAN_LEARNERS
+from trainyard.rllib.learners import LEAN_LEARNERS
 
 STEPS = {"num_env_steps_sampled_lifetime": 300}
 SHUFFLED = {"num_epochs": 3, "minibatch_size": 32, "shuffle_batch_per_epoch": True}

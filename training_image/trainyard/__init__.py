@@ -4,7 +4,10 @@ Importing this package imports neither Ray nor torch, so that the command answer
 to Ray before it pays for the import of RLlib.
 """
 
-from trainyard.reporting import report
+from trainyard.loading import MovedModules
+from trainyard.progress.report import report
+
+MovedModules().install()
 
 __all__ = ["report"]
 __version__ = "0.1.0"

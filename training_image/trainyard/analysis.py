@@ -1,8 +1,22 @@
 """What a run's curves say: has it converged, does it generalise, does it overfit. Pure functions of numbers.
 
 Every verdict comes with the numbers behind it, and with a word for not knowing. A rise or a fall counts when it is
-larger than noise: its least-squares slope is at least :data:`SIGNIFICANT` standard errors from zero, and what it
-amounts to over the part that was looked at is at least :data:`RELEVANT` of the curve's whole range.
+larger than noise (at the level :data:`LEVEL`, both directions together), and what it amounts to over the part that was
+looked at is at least :data:`RELEVANT` of the curve's whole range. docs/analysis.md has the rates of false findings.
+
+Neighbouring points of a curve may depend on each other (a moving average, a policy that drifts), so a least-squares
+line's own standard error does not hold. Errors here come from the noise's variogram, that of an autoregressive process
+of order one up to and including a random walk:
+
+- size: half the mean squared difference of successive points. It sees no slow trend (von Neumann, Kent, Bellinson and
+  Hart 1941, The Mean Square Successive Difference).
+- persistence: how fast the variance of differences grows with their distance (Lo and MacKinlay 1988, Stock Market
+  Prices Do Not Follow Random Walks), with an allowance for the error of that estimate, which takes what is close to a
+  random walk for one (as Perron and Yabu 2009 do, Estimating Deterministic Trends with an Integrated or Stationary
+  Noise Component).
+- Student's t with the degrees of freedom of as many independent points as carry the same information,
+  (1 - persistence) / (1 + persistence) of them (Bayley and Hammersley 1946, The Effective Number of Independent
+  Observations in an Autocorrelated Time Series).
 """
 
 from __future__ import annotations
@@ -15,11 +29,24 @@ from typing import Any, Literal
 
 import numpy as np
 
-SIGNIFICANT = 2.0
+from trainyard.metrics import is_finite_number
+
+LEVEL = 0.04
+"""The nominal share of curves without a finding that get one; measured, it is at most 5 % (docs/analysis.md)."""
 RELEVANT = 0.05
+SETTLED = 0.15
+"""Converged: the late part surely changes by less than this share of the range, about half of a straight line's."""
 
 # The early and the late part of a curve are its first and its last third, of at least this many points.
 FEWEST_POINTS = 4
+
+# The allowance for the error of the persistence p found in k differences: (_CAUTION + _STEEPNESS * p^2) / k. Chosen on
+# the null curves of tests/bench/verdict_rates.py.
+_CAUTION, _STEEPNESS = 2.0, 50.0
+# The fewest degrees of freedom, however persistent the noise is: the differences still are as many as the points.
+_FEWEST_DEGREES = 2.2
+# Below this share of its size a curve's noise is rounding.
+_ROUNDING = 1e-12
 
 Mode = Literal["max", "min"]
 Curve = Sequence[tuple[float, float]]
@@ -31,6 +58,7 @@ class Trend(StrEnum):
     IMPROVING = "Improving"
     CONVERGED = "Converged"
     WORSENING = "Worsening"
+    UNCLEAR = "Unclear"
     TOO_SHORT = "TooShort"
 
 
@@ -43,19 +71,31 @@ class Overfitting(StrEnum):
     UNKNOWN = "Unknown"
 
 
+class Gap(StrEnum):
+    """Whether training is better than other data; chance could have made a gap that is unclear."""
+
+    BETTER = "Better"
+    WORSE = "Worse"
+    UNCLEAR = "Unclear"
+
+
 @dataclass(frozen=True)
-class Line:
-    """A least-squares line: its slope per unit of x, and the slope's standard error (0 for points on a line)."""
+class Estimate:
+    """A sum of weighted values, its standard error under autocorrelated noise, and the error's degrees of freedom."""
 
-    slope: float
+    value: float
     standard_error: float
+    degrees: float
 
-    @property
-    def significance(self) -> float:
-        """The slope in standard errors; infinite for an exact slope, 0 for a constant."""
-        if self.slope == 0:
-            return 0.0
-        return math.copysign(math.inf, self.slope) if self.standard_error == 0 else self.slope / self.standard_error
+    def exceeds(self, level: float) -> bool:
+        """Whether the value is above 0: noise alone says so in a share `level` of all cases."""
+        return self.value > self.margin(level)
+
+    def margin(self, level: float) -> float:
+        """What noise alone exceeds in a share `level` of all cases."""
+        from scipy.special import stdtrit  # takes long to import, and only the end of a run needs it
+
+        return -float(stdtrit(self.degrees, level)) * self.standard_error
 
 
 @dataclass(frozen=True)
@@ -63,6 +103,8 @@ class Convergence:
     """How a curve ends.
 
     Attributes:
+        trend: `Improving` or `Worsening` where the late part's change is larger than noise and relevant; `Converged`
+            where it is surely small; else `Unclear`.
         slope: improvement per unit of x over the late part; positive is better, whatever the mode.
         slope_standard_error: of that slope.
         late_gain: what the slope amounts to over the late part, as a share of the curve's whole range.
@@ -83,6 +125,7 @@ class Generalisation:
     """A metric on the data of training against the same metric on other data.
 
     Attributes:
+        train, other: means over the episodes.
         gap: how much better training is; negative where the other data is.
         relative_gap: gap / |training value|; NaN when that is 0.
     """
@@ -91,6 +134,7 @@ class Generalisation:
     other: float
     gap: float
     relative_gap: float
+    verdict: Gap
 
 
 @dataclass(frozen=True)
@@ -111,45 +155,52 @@ class OverfittingVerdict:
     validation_slope: float
 
 
-def fit_line(x: np.ndarray, y: np.ndarray) -> Line:
-    """Fit y = a + slope * x by least squares; the standard error is sqrt(RSS / (n - 2) / sum((x - mean x)^2))."""
-    centred = x - x.mean()
-    spread = float((centred**2).sum())
-    slope = float((centred * (y - y.mean())).sum() / spread)
-    residuals = y - y.mean() - slope * centred
-    square_sum = float((residuals**2).sum())
-    scale = float((y**2).sum())
-    if len(x) < 3 or square_sum <= 1e-24 * scale:
-        # Points on a line, up to rounding.
-        return Line(slope if abs(slope) > 1e-15 * math.sqrt(scale) else 0.0, 0.0)
-    return Line(slope, math.sqrt(square_sum / (len(x) - 2) / spread))
-
-
 def convergence(curve: Curve, mode: Mode = "max") -> Convergence:
     """Judge the late part of a curve of (x, value) points; values that are not finite are left out.
 
-    With fewer than twice :data:`FEWEST_POINTS` points the trend is ``TooShort`` and every number NaN.
+    Give each point's own episodes: a moving average is judged as rightly, but hides what it has averaged. With fewer
+    than twice :data:`FEWEST_POINTS` points the trend is ``TooShort`` and every number NaN.
     """
-    x, y = _columns(curve, mode)
+    x, y, unit = _columns(curve, mode)
     if len(x) < 2 * FEWEST_POINTS:
         return Convergence(Trend.TOO_SHORT, math.nan, math.nan, math.nan, math.nan, len(x))
-    part = max(FEWEST_POINTS, len(x) // 3)
-    late, early = fit_line(x[-part:], y[-part:]), fit_line(x[:part], y[:part])
-    whole = float(np.ptp(y))
-    gain = late.slope * float(x[-1] - x[-part]) / whole if whole else 0.0
-    trend = Trend.CONVERGED
-    if abs(late.significance) >= SIGNIFICANT and abs(gain) >= RELEVANT:
-        trend = Trend.IMPROVING if gain > 0 else Trend.WORSENING
-    returns = late.slope / early.slope if early.slope > 0 else math.nan
-    return Convergence(trend, late.slope, late.standard_error, gain, returns, len(x))
+    part, whole = _late_points(y), float(np.ptp(y))
+    late = contrast(_slope_weights(x[-part:]), y[-part:], persistence(y))
+    early = float(_slope_weights(x[:part]) @ y[:part])
+    span = float(x[-1] - x[-part]) / whole if whole else 0.0
+    returns = late.value / early if early > 0 else math.nan
+    trend = _trend(late, span)
+    return Convergence(trend, late.value * unit, late.standard_error * unit, late.value * span, returns, len(x))
 
 
-def generalisation(train: float, other: float, mode: Mode = "max") -> Generalisation:
-    """Compare one metric on two sets of data. Only a metric of the same meaning on both (a Sharpe ratio, a return of
-    episodes of equal length) makes the gap mean anything.
+def _trend(late: Estimate, span: float) -> Trend:
+    """`span` turns a slope into what it amounts to over the late part, as a share of the curve's range."""
+    gain = late.value * span
+    if abs(late.value) > late.margin(LEVEL / 2) and abs(gain) >= RELEVANT:
+        return Trend.IMPROVING if gain > 0 else Trend.WORSENING
+    # Two one-sided tests (Schuirmann 1987): not to find a change is no proof that there is none.
+    surely = abs(gain) + late.margin(LEVEL) * span <= SETTLED
+    return Trend.CONVERGED if surely else Trend.UNCLEAR
+
+
+def generalisation(train: Sequence[float], other: Sequence[float], mode: Mode = "max") -> Generalisation:
+    """Compare one metric on two sets of data, of each the values of its episodes (finite ones count).
+
+    Only a metric of the same meaning on both (a Sharpe ratio, a return of episodes of equal length) makes the gap mean
+    anything. The verdict is that of a rank test (Mann and Whitney 1947), which holds whatever the episodes'
+    distribution is. It is ``Unclear`` with fewer than two episodes of either, and where the means say the opposite.
     """
-    gap = train - other if mode == "max" else other - train
-    return Generalisation(train, other, gap, gap / abs(train) if train else math.nan)
+    mine, theirs = _finite(train), _finite(other)
+    if not len(mine) or not len(theirs):
+        return Generalisation(_mean(mine), _mean(theirs), math.nan, math.nan, Gap.UNCLEAR)
+    turn = 1 if mode == "max" else -1
+    means = _mean(mine), _mean(theirs)
+    gap = turn * (means[0] - means[1])
+    higher = turn * _higher(mine, theirs)
+    verdict = Gap.UNCLEAR
+    if higher * gap > 0:
+        verdict = Gap.BETTER if gap > 0 else Gap.WORSE
+    return Generalisation(*means, gap, gap / abs(means[0]) if means[0] else math.nan, verdict)
 
 
 def overfitting(train: Curve, validation: Curve, mode: Mode = "max") -> OverfittingVerdict:
@@ -157,29 +208,120 @@ def overfitting(train: Curve, validation: Curve, mode: Mode = "max") -> Overfitt
 
     - ``Yes``: validation worsens in its late part (:func:`convergence`), and training has improved since validation
       was at its best.
-    - ``Suspected``: one of the signs alone: validation ends more than half of its range below its best while training
-      has improved, or worsens while training has not.
-    - ``No``: neither. ``Unknown``: too few points of validation.
+    - ``Suspected``: one of the signs alone: validation ends more than half of its range below its best, more than noise
+      explains, while training has improved; or it worsens while training has not.
+    - ``No``: neither was found. ``Unknown``: too few points of either to find it.
 
-    The curves may be of different metrics: only their directions are compared.
+    Worsening and falling share :data:`LEVEL`, as either makes a finding. The curves may be of different metrics: only
+    their directions are compared.
     """
-    x, y = _columns(validation, mode)
-    train_x, train_y = _columns(train, mode)
-    if len(x) < FEWEST_POINTS or len(train_x) < FEWEST_POINTS:
+    x, y, _ = _columns(validation, mode)
+    train_x, train_y, _ = _columns(train, mode)
+    if min(len(x), len(train_x)) < 2 * FEWEST_POINTS:
         return OverfittingVerdict(Overfitting.UNKNOWN, math.nan, math.nan, math.nan, math.nan)
-    best = int(np.argmax(y))
-    part = max(2, len(y) // 3)
+    best, part = int(np.argmax(y)), _late_points(y)
     fall = _share(float(y[best] - y[-part:].mean()), y)
-    train_change = _share(float(_late_mean(train_y) - _value_at(train_x, train_y, x[best])), train_y)
-    trend = convergence(validation, mode)
-    worsens, rises = trend.trend is Trend.WORSENING, train_change >= RELEVANT
+    late = convergence(validation, mode)
+    worsens = late.trend is Trend.WORSENING
+    risen, rises = _rise_since(train_x, train_y, float(x[best]))
     if worsens and rises:
         verdict = Overfitting.YES
-    elif worsens or (fall >= 0.5 and rises):
+    elif worsens or (rises and fall >= 0.5 and _fell(y)):
         verdict = Overfitting.SUSPECTED
     else:
         verdict = Overfitting.NO
-    return OverfittingVerdict(verdict, float(x[best]), fall, train_change, trend.slope)
+    return OverfittingVerdict(verdict, float(x[best]), fall, risen, late.slope)
+
+
+def _fell(y: np.ndarray) -> bool:
+    """Whether the late part is below the best stretch before it, which is chosen among as many as there is room for."""
+    part = _late_points(y)
+    width = part // 2
+    stretches = np.convolve(y[:-part], np.ones(width), mode="valid")
+    weights = np.zeros(len(y))
+    weights[int(np.argmax(stretches)) :][:width] = 1 / width
+    weights[-part:] = -1 / part
+    # Bonferroni over stretches that overlap by half.
+    choices = 2 * (len(y) - part) / width
+    return contrast(weights, y, persistence(y)).exceeds(LEVEL / 2 / choices)
+
+
+def _rise_since(x: np.ndarray, y: np.ndarray, since: float) -> tuple[float, bool]:
+    """By what share of its range the late mean is above the value at `since`, and whether noise does not explain it."""
+    part = _late_points(y)
+    width = part // 2
+    start = min(max(int(np.searchsorted(x, since)) - width // 2, 0), len(y) - width)
+    weights = np.zeros(len(y))
+    weights[-part:] = 1 / part
+    weights[start : start + width] -= 1 / width
+    share = _share(float(y[-part:].mean() - np.interp(since, x, y)), y)
+    return share, share >= RELEVANT and contrast(weights, y, persistence(y)).exceeds(LEVEL)
+
+
+def contrast(weights: np.ndarray, values: np.ndarray, persistence: float) -> Estimate:
+    """The sum of weights * values, for weights that sum to 0, with its standard error under noise of a persistence.
+
+    With V(k) half the mean squared difference of values k apart, its variance is -sum over i, j of
+    w_i w_j V(|i - j|); an autoregressive noise has V(k) = V(1) (1 - p^k) / (1 - p), a random walk V(1) k.
+    """
+    steps = np.diff(values)
+    size = float(((steps - steps.mean()) ** 2).sum()) / 2 / max(1, len(steps) - 1)
+    if size <= (_ROUNDING * float(np.abs(values).max())) ** 2:
+        size = 0.0
+    count = len(values)
+    # The autocorrelation of the weights, by way of the Fourier transform: sums of w_i w_(i + k).
+    overlap = np.fft.irfft(np.abs(np.fft.rfft(weights, 2 * count)) ** 2)[1:count]
+    distance = np.arange(1, count, dtype=np.float64)
+    growth = distance if persistence >= 1 else (1 - persistence**distance) / (1 - persistence)
+    variance = max(0.0, -2 * size * float(overlap @ growth))
+    degrees = (count - 2) * (1 - persistence) / (1 + persistence)
+    value = float(weights @ values)
+    if size == 0 and abs(value) <= _ROUNDING * float(np.abs(weights) @ np.abs(values)):
+        value = 0.0
+    return Estimate(value, math.sqrt(variance), max(degrees, min(_FEWEST_DEGREES, 2 / 3 * (count - 2))))
+
+
+def persistence(values: np.ndarray) -> float:
+    """How much of a point's noise the next one keeps, 0 (none) to 1 (a random walk), estimated with caution.
+
+    Each of the last two thirds gives 1 + 2 r, r the correlation of successive differences about their mean: 0 for
+    independent points, whose r is -1/2, and 1 for a random walk. The first third is left out, because there curves
+    rise, and a rise that bends looks persistent.
+    """
+    part = _late_points(values)
+    found, count = [], 0
+    for third in (values[-2 * part : len(values) - part + 1], values[-part:]):
+        steps = np.diff(third)
+        steps = steps - steps.mean()
+        size = float(steps @ steps)
+        if size > len(steps) * (_ROUNDING * float(np.abs(third).max())) ** 2:
+            found.append(1 + 2 * float(steps[1:] @ steps[:-1]) / size)
+            count += len(steps)
+    if not found:
+        return 0.0
+    estimate = max(0.0, sum(found) / len(found))
+    # Taking the mean out makes a random walk's steps look opposed: by one part in as many as there are.
+    estimate += 2 * min(1.0, estimate) * len(found) / count
+    return min(1.0, estimate + (_CAUTION + _STEEPNESS * estimate**2) / count)
+
+
+def _slope_weights(x: np.ndarray) -> np.ndarray:
+    """What the values are weighted with for the slope of their least-squares line; 0 where all x are the same."""
+    centred = x - x.mean()
+    spread = float(centred @ centred)
+    return centred / spread if spread > 0 else np.zeros(len(x))
+
+
+def _higher(mine: np.ndarray, theirs: np.ndarray) -> int:
+    """1 where the first values are higher by rank than chance explains, -1 where they are lower, else 0."""
+    if min(len(mine), len(theirs)) < 2:
+        return 0
+    from scipy.stats import mannwhitneyu
+
+    found = mannwhitneyu(mine, theirs)
+    if not found.pvalue <= LEVEL:
+        return 0
+    return 1 if found.statistic > len(mine) * len(theirs) / 2 else -1
 
 
 def as_numbers(prefix: str, found: Any) -> dict[str, float | str]:
@@ -188,11 +330,19 @@ def as_numbers(prefix: str, found: Any) -> dict[str, float | str]:
     return {name: value for name, value in flat.items() if isinstance(value, str) or math.isfinite(value)}
 
 
-def _columns(curve: Curve, mode: Mode) -> tuple[np.ndarray, np.ndarray]:
-    """x and y in order of x, finite, with y turned so that larger is better."""
-    points = sorted((x, y) for x, y in curve if math.isfinite(x) and math.isfinite(y))
+def _columns(curve: Curve, mode: Mode) -> tuple[np.ndarray, np.ndarray, float]:
+    """x and y in order of x, finite, with y turned so that larger is better, in units of its largest size (returned
+    last), so that no square overflows.
+    """
+    points = sorted((float(x), float(y)) for x, y in curve if is_finite_number(x) and is_finite_number(y))
     table = np.array(points, dtype=np.float64).reshape(-1, 2)
-    return table[:, 0], table[:, 1] if mode == "max" else -table[:, 1]
+    unit = float(np.abs(table[:, 1]).max(initial=0.0)) or 1.0
+    y = table[:, 1] / unit
+    return table[:, 0], y if mode == "max" else -y, unit
+
+
+def _late_points(values: np.ndarray) -> int:
+    return max(FEWEST_POINTS, len(values) // 3)
 
 
 def _share(change: float, values: np.ndarray) -> float:
@@ -200,9 +350,10 @@ def _share(change: float, values: np.ndarray) -> float:
     return change / whole if whole else 0.0
 
 
-def _late_mean(values: np.ndarray) -> float:
-    return float(values[-max(2, len(values) // 3) :].mean())
+def _finite(values: Sequence[float]) -> np.ndarray:
+    return np.array([value for value in values if is_finite_number(value)], dtype=np.float64)
 
 
-def _value_at(x: np.ndarray, y: np.ndarray, where: float) -> float:
-    return float(np.interp(where, x, y))
+def _mean(values: np.ndarray) -> float:
+    """NaN without values; divided first, so that a sum of large values does not overflow."""
+    return float((values / len(values)).sum()) if len(values) else math.nan

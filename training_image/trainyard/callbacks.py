@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainyard.metrics import Metrics
 
 if TYPE_CHECKING:
-    from trainyard.checkpoints import Checkpoint
-    from trainyard.run import Outcome, Run
+    from trainyard.runs.checkpoints import Checkpoint
+    from trainyard.runs.run import Outcome, Run
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Evaluation:
         metrics: by their full names (`validation/return_mean`).
         episodes: RLlib's SingleAgentEpisode objects, whole, with observations, actions, rewards and infos.
         seconds: wall time.
+        figures: of each of the episodes, `return`, `length` and the environment's own figures.
     """
 
     kind: Literal["validation", "test"]
@@ -51,6 +52,7 @@ class Evaluation:
     metrics: Metrics
     episodes: list[Any] = field(default_factory=list)
     seconds: float = 0.0
+    figures: list[Metrics] = field(default_factory=list)
 
 
 class Callback:

@@ -29,11 +29,11 @@ def main() -> None:
 )  # fmt: skip
 def run(path: Path, ray_address: str | None, results: Path) -> None:
     """Run a TrainingRun file without Kubernetes, with a live view; ends with a summary and a results folder."""
-    from trainyard import launch
+    from trainyard.launch import local
 
     # Environments and trainables beside the user's file must be importable, here and in Ray's workers.
     sys.path.insert(0, str(Path.cwd()))
-    sys.exit(launch.run_file(path, ray_address=ray_address, results=results))
+    sys.exit(local.run_file(path, ray_address=ray_address, results=results))
 
 
 @main.command()
@@ -53,17 +53,17 @@ def report(folder: Path) -> None:
 @main.command()
 def drive() -> None:
     """Run what TRAINYARD_RUN describes, on the head of a Ray cluster (started by the operator)."""
-    from trainyard import launch
+    from trainyard.launch import cluster
 
-    sys.exit(launch.drive(os.environ))
+    sys.exit(cluster.drive(os.environ))
 
 
 @main.command("drive-entrypoint")
 def drive_entrypoint() -> None:
     """Run the program of spec.entrypoint, on the head of a Ray cluster (started by the operator)."""
-    from trainyard import entrypoint
+    from trainyard.launch import program
 
-    sys.exit(entrypoint.drive(os.environ))
+    sys.exit(program.drive(os.environ))
 
 
 if __name__ == "__main__":

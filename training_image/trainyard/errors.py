@@ -3,6 +3,7 @@
 `UserError` is the user's to correct and is never retried (exit code 2); everything else is charged to `backoffLimit`.
 """
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -94,3 +95,12 @@ def described(error: BaseException) -> str:
     """One line or more for a table: the type of what the user's code raised, and its message."""
     cause = root_cause(error)
     return f"{type(cause).__name__}: {cause}"
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Return `did you mean X?`, or the known names when nothing is near."""
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if not matches:
+        folded = {item.lower(): item for item in known}
+        matches = [folded[found] for found in difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)]
+    return f"did you mean {matches[0]}?" if matches else f"use one of {', '.join(sorted(known))}"

@@ -8,6 +8,7 @@ from typing import Any
 TRAIN_RETURN_MEAN = "train/return_mean"
 TRAIN_RETURN_MIN = "train/return_min"
 TRAIN_RETURN_MAX = "train/return_max"
+TRAIN_FRESH_RETURN_MEAN = "train/fresh_return_mean"
 TRAIN_EPISODE_LENGTH_MEAN = "train/episode_length_mean"
 TRAIN_LOSS = "train/loss"
 TRAIN_EPISODES = "train/episodes"

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from dev.cluster import paths, ports, registry
+from dev.cluster import paths, ports
 from dev.cluster.commands import run
 from dev.cluster.controlplane import ControlPlane
 from dev.cluster.errors import ClusterError
@@ -30,7 +30,6 @@ PREFERRED_PORTS = {
     "proxy_metrics": 10249,
     "dns": 10053,
     "kuberay_metrics": 18080,
-    "registry": registry.PREFERRED_PORT,
 }
 
 
@@ -59,10 +58,6 @@ class Layout:
     def images(self) -> Path:
         """containerd's image store: it survives `down`, so that gigabytes need not be unpacked again."""
         return paths.cache() / "containerd"
-
-    @property
-    def registry(self) -> str:
-        return f"localhost:{self.ports['registry']}"
 
     @classmethod
     def record_path(cls) -> Path:

@@ -34,8 +34,6 @@ conf_dir = "{layout.folder / "cni"}"
 
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "overlayfs"
-# Compressed layers are in the local registry: no second copy once they are unpacked.
-discard_unpacked_layers = true
 
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"

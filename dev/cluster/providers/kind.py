@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dev.cluster import binaries, kuberay, paths, storage, waiting
 from dev.cluster.commands import run, succeeds
-from dev.cluster.images import CODE, Docker, Images, references
+from dev.cluster.images import CODE, LOCAL, Docker, Images, references
 from dev.cluster.kubectl import Kubectl
 from dev.cluster.steps import STEPS
 
@@ -44,7 +44,7 @@ class Kind:
         return self._path() if self._path().exists() else None
 
     def publish(self) -> Images:
-        images = references("trainyard.local/")
+        images = references(LOCAL)
         for target, reference in zip(CODE, images.all(), strict=True):
             if not succeeds(["docker", "exec", NODE, "crictl", "inspecti", reference]):
                 with STEPS.step(f"building {reference}"):

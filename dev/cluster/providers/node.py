@@ -4,13 +4,13 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dev.cluster import binaries, kuberay, paths, prerequisites, registry, storage, waiting
+from dev.cluster import binaries, kuberay, paths, prerequisites, storage, waiting
 from dev.cluster.certs import Authority
 from dev.cluster.commands import run, succeeds
 from dev.cluster.errors import ClusterError
-from dev.cluster.images import CODE, Buildah, Images, references
+from dev.cluster.images import CODE, LOCAL, Buildah, Images, references
 from dev.cluster.kubectl import Kubectl
-from dev.cluster.node import configuration, dns, kubelet, runtime, system
+from dev.cluster.node import configuration, dns, forecast, imagestore, kubelet, runtime, system
 from dev.cluster.node.layout import NODE_NAME, RUN, SOCKET, Layout
 from dev.cluster.ports import LOOPBACK
 from dev.cluster.processes import Processes
@@ -44,16 +44,16 @@ class Node:
         prerequisites.ensure()
         if Layout.recorded() is None:
             _refuse_second_node()
+        STEPS.say(f"    {forecast.sentence(forecast.missing(PROGRAMS), os.cpu_count() or 1)}")
         layout = Layout.choose()
         system.record_kernel_settings(layout)
         system.forward_packets()
         processes = self._processes()
         processes.forget_ended()
-        self._start_registry(layout, processes)
         self._start_runtime(layout, processes)
         # Programs need the processor and image layers the network and the disk: both at once.
         with ThreadPoolExecutor(2) as threads:
-            images = threads.submit(self._prepare_images, layout)
+            images = threads.submit(self._prepare_images)
             cluster = threads.submit(self._start_cluster, layout, processes)
             images.result()
             cluster.result()
@@ -87,13 +87,14 @@ class Node:
         return layout.plane.admin_kubeconfig if layout and layout.plane.admin_kubeconfig.exists() else None
 
     def publish(self) -> Images:
-        layout = self._running_layout()
-        images = references(f"{layout.registry}/")
+        if Layout.recorded() is None or not self._processes().is_running("containerd"):
+            raise ClusterError("no node is up: python -m dev.cluster up")
+        images = references(LOCAL)
         for target, reference in zip(CODE, images.all(), strict=True):
-            if not self._has_image(reference):
+            if not imagestore.has(reference):
                 with STEPS.step(f"building {reference}"):
-                    Buildah().build(target, reference)
-                self._move(reference)
+                    image_id = Buildah().build(target, reference)
+                self._add(image_id, reference)
         return images
 
     def describe(self) -> list[str]:
@@ -112,14 +113,12 @@ class Node:
         self._start_add_ons(layout, processes, kubectl)
         self._wait_for_node(processes, kubectl)
 
-    def _prepare_images(self, layout: Layout) -> None:
-        """Everything below the code, unpacked on the node: what a deployment adds later is small."""
+    def _prepare_images(self) -> None:
+        """Everything below the code, ready on the node: what a deployment adds later is small."""
         builder = Buildah()
-        builder.push_base(layout.registry)
+        self._add(builder.base(), builder.base_reference())
         for target in CODE:
-            reference = builder.dependencies(target, layout.registry)
-            if not self._has_image(reference):
-                self._move(reference)
+            self._add(builder.dependencies(target), builder.dependencies_reference(target))
 
     @staticmethod
     def _make_certificates(layout: Layout) -> None:
@@ -130,13 +129,6 @@ class Node:
             plane.client(authority, "kubelet.kubeconfig", f"system:node:{NODE_NAME}", groups=["system:nodes"])
             plane.client(authority, "scheduler.kubeconfig", "system:kube-scheduler")
             plane.client(authority, "proxy.kubeconfig", "system:kube-proxy")
-
-    def _start_registry(self, layout: Layout, processes: Processes) -> None:
-        config = registry.config(paths.cache() / "registry", layout.ports["registry"])
-        path = configuration.write(layout.folder, "registry", config)
-        processes.ensure("registry", ["docker-registry", "serve", path])
-        url = f"http://{LOOPBACK}:{layout.ports['registry']}/v2/"
-        waiting.until(lambda: waiting.answers(url), "the image registry", seconds=20, check=processes.check)
 
     @staticmethod
     def _start_control_plane(layout: Layout, processes: Processes) -> None:
@@ -166,9 +158,9 @@ class Node:
     def _start_runtime(layout: Layout, processes: Processes) -> None:
         with STEPS.step("starting containerd"):
             RUN.mkdir(exist_ok=True)
-            config = runtime.write_config(layout, Buildah().base_reference(layout.registry))
+            config = runtime.write_config(layout, Buildah().base_reference())
             processes.ensure("containerd", ["containerd", f"--config={config}"])
-            answers = [*_ctr(), "version"]
+            answers = [*imagestore.CTR, "version"]
             waiting.until(lambda: succeeds(answers), "containerd", seconds=30, check=processes.check)
 
     @staticmethod
@@ -209,37 +201,23 @@ class Node:
                 check=processes.check,
             )
 
-    # -- images
-
-    def _running_layout(self) -> Layout:
-        layout = Layout.recorded()
-        if layout is None or not self._processes().is_running("containerd"):
-            raise ClusterError("no node is up: python -m dev.cluster up")
-        return layout
-
     @staticmethod
-    def _has_image(reference: str) -> bool:
-        return bool(run([*_ctr(), "images", "list", "--quiet", f"name=={reference}"]).strip())
-
-    @staticmethod
-    def _move(reference: str) -> None:
-        name = reference.rpartition("/")[2]
-        with STEPS.step(f"pushing what is new of {name} to the local registry"):
-            Buildah().push(reference)
-        with STEPS.step(f"unpacking what is new of {name} on the node"):
-            run([*_ctr(), "images", "pull", "--plain-http", reference])
+    def _add(image_id: str, reference: str) -> None:
+        """An image that buildah has made becomes one that pods can run."""
+        with STEPS.step(f"making {reference} known to the node"):
+            imagestore.add(imagestore.read(Buildah().store, image_id), reference)
 
     # -- the way down
 
     @staticmethod
     def _remove_containers() -> None:
         """Kill every container of the node; the image store stays."""
-        if not succeeds([*_ctr(), "version"]):
+        if not succeeds([*imagestore.CTR, "version"]):
             return
-        for task in run([*_ctr(), "tasks", "list", "--quiet"]).split():
-            succeeds([*_ctr(), "tasks", "delete", "--force", task])
-        for container in run([*_ctr(), "containers", "list", "--quiet"]).split():
-            run([*_ctr(), "containers", "delete", container])
+        for task in run([*imagestore.CTR, "tasks", "list", "--quiet"]).split():
+            succeeds([*imagestore.CTR, "tasks", "delete", "--force", task])
+        for container in run([*imagestore.CTR, "containers", "list", "--quiet"]).split():
+            run([*imagestore.CTR, "containers", "delete", container])
 
     @staticmethod
     def _processes() -> Processes:
@@ -262,8 +240,3 @@ def _refuse_second_node() -> None:
             "another kubelet runs pods on this machine (see the kubepods cgroup): use its cluster with "
             "TRAINYARD_KUBECONFIG=FILE, or end it first"
         )
-
-
-def _ctr() -> list[str]:
-    """containerd's own client, in the kubelet's namespace."""
-    return ["ctr", f"--address={SOCKET}", "--namespace=k8s.io"]

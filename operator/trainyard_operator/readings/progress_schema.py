@@ -182,14 +182,18 @@ ANALYSIS = record(
     {},
     {
         "convergence": record(
-            {"trend": one_of("Improving", "Converged", "Worsening", "TooShort"), "points": count()},
+            {"trend": one_of("Improving", "Converged", "Worsening", "Unclear", "TooShort"), "points": count()},
             dict.fromkeys(("slope", "slopeStandardError", "lateGain", "diminishingReturns"), number()),
         ),
         "overfitting": record(
             {"verdict": one_of("No", "Suspected", "Yes", "Unknown")},
             {"bestIteration": number(0), **dict.fromkeys(("fall", "trainChange", "validationSlope"), number())},
         ),
-        "generalisation": record({"metric": text(256)}, {"validationGap": number(), "testGap": number()}),
+        "generalisation": record(
+            {"metric": text(256)},
+            dict.fromkeys(("validationGap", "testGap"), number())
+            | dict.fromkeys(("validationVerdict", "testVerdict"), one_of("Better", "Worse", "Unclear")),
+        ),
     },
 )
 CONDITION = record(

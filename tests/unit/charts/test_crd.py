@@ -132,6 +132,8 @@ SHOWN = {
             "generalisation.metric",
             "generalisation.validationGap",
             "generalisation.testGap",
+            "generalisation.validationVerdict",
+            "generalisation.testVerdict",
         )
     },
     "checkpoint.latest": "status.checkpoint.latest",

@@ -7,10 +7,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
+from trainyard.episodes.records import MAIN_TRIAL, Batch, Chunk, RunRecord, Settings, Source, Trade, TrialRecord
 from trainyard.errors import InvalidConfiguration
 from trainyard.recording.database import VERSION_TABLE, insert_columns, migrate, open_database
 from trainyard.recording.recorder import Recorder, RecordingError
-from trainyard.recording.records import MAIN_TRIAL, Batch, Chunk, RunRecord, Settings, Source, Trade, TrialRecord
 from trainyard.recording.rows import action_texts
 from trainyard.recording.schema import LIVE_VIEWS, Base, StepRow
 

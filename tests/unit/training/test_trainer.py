@@ -3,8 +3,8 @@
 import pytest
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
-from trainyard.algorithms import finished_episodes
 from trainyard.metrics import EPISODES
+from trainyard.training.trainer import finished_episodes
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

@@ -20,8 +20,8 @@ NAME_FIELD = "spec.environment.name"
 WRAPPERS_FIELD = "spec.environment.wrappers"
 
 BUILT_IN: dict[str, str] = {
-    "trading": "trainyard.environments.trading:create",
-    "portfolio": "trainyard.environments.portfolio:create",
+    "trading": "trainyard.environments.market.trading:create",
+    "portfolio": "trainyard.environments.market.portfolio:create",
     "restore-order": "trainyard.environments.restore_order:create",
     "cage2": "trainyard.environments.cage2:create",
 }

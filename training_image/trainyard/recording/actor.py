@@ -12,9 +12,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from trainyard.episodes.records import Batch, RunRecord, Settings
 from trainyard.recording.database import migrate, open_database
 from trainyard.recording.recorder import Recorder
-from trainyard.recording.records import Batch, RunRecord, Settings
 
 # Looked up in the namespace that a Ray job's processes have in common.
 ACTOR_NAME = "trainyard-recorder"

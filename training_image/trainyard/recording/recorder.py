@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
+from trainyard.episodes.records import MAIN_TRIAL, Batch, Chunk, RunRecord, Source, TrialRecord
 from trainyard.errors import TrainyardError
-from trainyard.recording.lineage import begin_trial, next_episode, register_attempt
-from trainyard.recording.records import MAIN_TRIAL, Batch, Chunk, RunRecord, Source, TrialRecord
+from trainyard.recording.attempts import begin_trial, next_episode, register_attempt
 from trainyard.recording.rows import EpisodeRows, OpenEpisode
 from trainyard.recording.schema import AttemptRow, EvaluationRow, IterationRow, RunRow, TrialRow
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, bindparam, update
 
+from trainyard.episodes.records import Chunk, Source, Trade
 from trainyard.recording.database import insert_columns
-from trainyard.recording.records import Chunk, Source, Trade
 from trainyard.recording.schema import EpisodeRow, StepRow, TradeRow
 
 

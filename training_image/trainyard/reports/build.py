@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainyard.reports.folder import PROGRESS_FILE, TRIALS_FILE, read
-from trainyard.reports.records import FOLDER, RUN_FILE, run_facts, write_json
+from trainyard.reports.run_facts import FOLDER, RUN_FILE, run_facts, write_json
 
 if TYPE_CHECKING:
-    from trainyard.launch import Started
+    from trainyard.runs.job import Job
 
 PAGE_FILE = "report.html"
 
@@ -44,39 +44,39 @@ def import_ahead() -> None:
     threading.Thread(target=importing, name="import-report", daemon=True).start()
 
 
-def tell_failure(started: Started, error: Exception) -> None:
+def tell_failure(job: Job, error: Exception) -> None:
     """Set the condition ReportFailed and show it on the terminal."""
     message = f"the report could not be made: {type(error).__name__}: {error}"
-    started.progress.condition("ReportFailed", "True", "ReportError", message)
-    started.console.print(message, style="yellow", highlight=False, markup=False)
+    job.progress.condition("ReportFailed", "True", "ReportError", message)
+    job.console.print(message, style="yellow", highlight=False, markup=False)
 
 
-def after_run(started: Started) -> None:
+def after_run(job: Job) -> None:
     """Make and keep the report of an algorithm run, whose callback has written run.json.
 
     A report never fails a run: an error here becomes a condition.
     """
-    _make(started)
+    _make(job)
 
 
-def after_search(started: Started, facts: dict[str, Any]) -> None:
+def after_search(job: Job, facts: dict[str, Any]) -> None:
     """Write run.json, with `facts` of the end, and make the report of a search or a trainable; fails as little."""
-    _make(started, facts)
+    _make(job, facts)
 
 
-def _make(started: Started, facts: dict[str, Any] | None = None) -> None:
-    storage = started.storage
+def _make(job: Job, facts: dict[str, Any] | None = None) -> None:
+    storage = job.storage
     if not any((storage.local / name).is_file() for name in (PROGRESS_FILE, TRIALS_FILE)):
         return
     try:
         if facts:
-            found = run_facts(started.identity, started.specification, started.document.get("spec", {}))
+            found = run_facts(job.identity, job.specification, job.document.get("spec", {}))
             write_json(storage, RUN_FILE, found | facts)
         page = build(storage.local)
         storage.publish(PAGE_FILE, FOLDER)
     except Exception as error:  # noqa: BLE001 - whatever it is, the training itself went well
-        tell_failure(started, error)
+        tell_failure(job, error)
         return
-    started.console.print(
+    job.console.print(
         f"report: {page if storage.is_local else storage.uri_of(PAGE_FILE)}", highlight=False, soft_wrap=True
     )

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
-from trainyard.reports import words
+from trainyard.reports import wording
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,12 +115,12 @@ def whole_numbers(axis: Any) -> None:
 
 
 def percent_axis(axis: Any) -> None:
-    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %".replace("-", words.MINUS)))
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %".replace("-", wording.MINUS)))
 
 
 def in_unit_of(metric: str, axis: Any) -> None:
     """Percent for shares, plain numbers for the rest."""
-    if words.is_share(metric):
+    if wording.is_share(metric):
         percent_axis(axis)
 
 

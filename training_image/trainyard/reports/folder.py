@@ -13,8 +13,8 @@ import numpy as np
 
 from trainyard import metrics as names
 from trainyard.errors import UserError
-from trainyard.points import short_names
-from trainyard.reports.records import RUN_FILE, episode_file
+from trainyard.reports.run_facts import RUN_FILE, episode_file
+from trainyard.spec.search_points import short_names
 
 PROGRESS_FILE = "progress.csv"
 TRIALS_FILE = "trials.csv"
@@ -26,6 +26,8 @@ _FIRST = ("trial",)
 _LAST = ("duration_seconds", "state", "error")
 
 Columns = dict[str, np.ndarray]
+
+LARGEST_DRAWN = 1e100
 
 
 class NothingToReport(UserError):
@@ -56,7 +58,7 @@ class RunFolder:
         facts: run.json; for a folder of an older version that has none, what summary.json tells.
         curves: the columns of progress.csv, float64, NaN where a row has no value; rows in order of iteration.
         trials: rows of trials.csv, each with the columns of its own progress.csv where it has one.
-        episodes: `validation` and `test` to what `trainyard.reports.episodes.record` made.
+        episodes: `validation` and `test` to what `trainyard.reports.account_episodes.record` made.
     """
 
     path: Path
@@ -162,11 +164,16 @@ def _trials(path: Path, spec: dict[str, Any]) -> list[TrialResult]:
     return found
 
 
+def is_drawable(values: np.ndarray) -> np.ndarray:
+    """Which values are finite and so small that the arithmetic of an axis has room for them."""
+    return np.abs(values) <= LARGEST_DRAWN  # False for NaN
+
+
 def finite_points(columns: Columns, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
-    """The rows in which both columns have a value; empty where one of the columns is missing."""
+    """The rows in which both columns have a value that can be drawn; empty where one of the columns is missing."""
     if x not in columns or y not in columns:
         return np.empty(0), np.empty(0)
-    both = np.isfinite(columns[x]) & np.isfinite(columns[y])
+    both = is_drawable(columns[x]) & is_drawable(columns[y])
     return columns[x][both], columns[y][both]
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-from trainyard.reports import words
+from trainyard.reports import wording
+from trainyard.reports.account_episodes import BUY_AND_HOLD, EQUAL_WEIGHT
 from trainyard.reports.drawing import (
     BLUE,
     GREEN,
@@ -23,7 +24,7 @@ from trainyard.reports.drawing import (
     end_labels,
     percent_axis,
 )
-from trainyard.reports.episodes import BUY_AND_HOLD, EQUAL_WEIGHT
+from trainyard.reports.folder import is_drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +37,13 @@ _LOG_ABOVE = 5.0
 _BENCHMARK_COLOURS = {BUY_AND_HOLD: ORANGE, EQUAL_WEIGHT: PURPLE}
 
 
+def not_drawable(record: Record) -> list[str]:
+    """Which of the record's series cannot be drawn: `value` (with its benchmarks), `price`, `weights`."""
+    series = {"value": [record["value"], *record["benchmarks"].values()]}
+    series |= {name: [record[name]] for name in ("price", "weights") if name in record}
+    return [name for name, tables in series.items() if not all(is_drawable(np.asarray(t)).all() for t in tables)]
+
+
 def account(record: Record) -> Drawing:
     """The account's value beside its benchmarks, and every one's drawdown below."""
     figure = drawing(4.4)
@@ -43,7 +51,7 @@ def account(record: Record) -> Drawing:
     x = _dates(record)
     series = [("policy", np.asarray(record["value"]), BLUE)]
     series += [
-        (words.BENCHMARKS.get(name, name), np.asarray(values), _BENCHMARK_COLOURS.get(name, MUTED))
+        (wording.BENCHMARKS.get(name, name), np.asarray(values), _BENCHMARK_COLOURS.get(name, MUTED))
         for name, values in record["benchmarks"].items()
     ]
     for name, values, colour in reversed(series):
@@ -53,7 +61,7 @@ def account(record: Record) -> Drawing:
     mine = series[0][1]
     below.fill_between(x, mine / np.maximum.accumulate(mine) - 1, 0, color=BLUE, alpha=0.14, linewidth=0)
     everything = np.concatenate([values for _, values, _ in series])
-    if everything.max() > _LOG_ABOVE * everything.min():
+    if everything.max() > _LOG_ABOVE * everything.min() > 0:
         top.set_yscale("log")
     top.set_ylabel("value of the account")
     top.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

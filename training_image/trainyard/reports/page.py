@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import yaml
 
 from trainyard import metrics as names
-from trainyard.reports import curves, drawing, findings, market, search, words
+from trainyard.progress.text import duration
+from trainyard.reports import drawing, findings, learning_curves, market, search_section, wording
+from trainyard.reports.account_episodes import POLICY
 from trainyard.reports.drawing import Drawing
-from trainyard.reports.episodes import POLICY
-from trainyard.reports.folder import RunFolder, finite_points, last_value, value_at
-from trainyard.terminal import duration
+from trainyard.reports.folder import LARGEST_DRAWN, RunFolder, finite_points, last_value, value_at
+from trainyard.training.provenance import jumps_in_words
 
 TEMPLATE = "report.html.j2"
 # Rows of the table of trials; trials.csv has all.
@@ -124,24 +126,24 @@ def _tiles(run: RunFolder) -> list[tuple[str, str]]:
     tiles: list[tuple[str, str]] = []
     columns = run.curves
 
-    def add(label: str, value: float | None, write: Callable[[float], str] = words.plain) -> None:
+    def add(label: str, value: float | None, write: Callable[[float], str] = wording.plain) -> None:
         if value is not None:
             tiles.append((label, write(value)))
 
     if run.is_search:
         states = [trial.state for trial in run.trials]
-        tiles.append(("trials", words.plain(len(states))))
+        tiles.append(("trials", wording.plain(len(states))))
         if failed := states.count("Failed"):
-            tiles.append(("failed trials", words.plain(failed)))
+            tiles.append(("failed trials", wording.plain(failed)))
     add("iterations", last_value(columns, names.TIME_ITERATION))
     add("environment steps", last_value(columns, names.TIME_ENV_STEPS))
     add("episodes", last_value(columns, names.TRAIN_EPISODES))
     add("episode return", last_value(columns, names.TRAIN_RETURN_MEAN))
     best, selection = run.facts.get("best"), run.facts.get("selection", {})
     if best is not None and (metric := selection.get("metric", "")).startswith(names.VALIDATION):
-        tiles.append((f"best {words.label(metric)}, validation", words.value(metric, best["value"])))
-        test = last_value(columns, names.TEST + words.bare(metric))
-        add(f"{words.label(metric)}, test", test, lambda value: words.value(metric, value))
+        tiles.append((f"best {wording.label(metric)}, validation", wording.value(metric, best["value"])))
+        test = last_value(columns, names.TEST + wording.bare(metric))
+        add(f"{wording.label(metric)}, test", test, lambda value: wording.value(metric, value))
     seconds = run.facts.get("seconds") or run.summary.get("seconds")
     add("wall time", seconds, duration)
     return tiles
@@ -155,16 +157,16 @@ def _search(run: RunFolder, gallery: _Gallery) -> list[Section]:
     failed = [trial for trial in run.trials if trial.state == "Failed"]
     if failed:
         section.paragraphs.append(
-            f"{words.count(len(failed), 'trial')} of {len(run.trials)} failed; the table has their errors."
+            f"{wording.count(len(failed), 'trial')} of {len(run.trials)} failed; the table has their errors."
         )
-    name = words.label(metric) if metric else "metric"
+    name = wording.label(metric) if metric else "metric"
     gallery.add(
-        section, "parallel-coordinates", lambda: search.parallel_coordinates(run), findings.search_title(run),
+        section, "parallel-coordinates", lambda: search_section.parallel_coordinates(run), findings.search_title(run),
         f"A line per trial through its parameters to its {name}.",
         f"A line is a trial. The best is orange; the stronger a blue line, the better its {name}.",
     )  # fmt: skip
     gallery.add(
-        section, "trial-curves", lambda: search.trial_curves(run), f"{words.capital(name)} of every trial",
+        section, "trial-curves", lambda: search_section.trial_curves(run), f"{wording.capital(name)} of every trial",
         f"The {name} of every trial over its iterations.", "The best trial is orange.",
     )  # fmt: skip
     section.tables.append(_trial_table(run))
@@ -180,7 +182,7 @@ def _trial_table(run: RunFolder) -> Table:
     head = [
         "trial",
         *run.trials[0].parameters,
-        *(words.label(name) for name in shown),
+        *(wording.label(name) for name in shown),
         "epochs",
         "time",
         "host",
@@ -193,10 +195,10 @@ def _trial_table(run: RunFolder) -> Table:
             [
                 trial.id,
                 *trial.parameters.values(),
-                *(words.value(name, value) for name, value in zip(shown, values, strict=True)),
-                words.plain(trial.epochs),
+                *(wording.value(name, value) for name, value in zip(shown, values, strict=True)),
+                wording.plain(trial.epochs),
                 duration(trial.seconds),
-                trial.hostname or words.DASH,
+                trial.hostname or wording.DASH,
                 trial.state,
                 *([_first_line(trial.error)] if with_errors else []),
             ]
@@ -214,10 +216,12 @@ def _learning(run: RunFolder, gallery: _Gallery) -> list[Section]:
     if not run.curves:
         return []
     section = Section("learning", "Learning")
+    if large := [name for name, column in run.curves.items() if (np.abs(column) > LARGEST_DRAWN).any()]:
+        section.paragraphs.append(f"Values too large to be drawn are left out of {wording.listed(large)}.")
     _, y = finite_points(run.curves, names.TIME_ENV_STEPS, names.TRAIN_RETURN_MEAN)
     if len(y) > 1:
         gallery.add(
-            section, "learning", lambda: curves.learning(run), findings.learning_title(run),
+            section, "learning", lambda: learning_curves.learning(run), findings.learning_title(run),
             f"Mean episode return over environment steps: it {findings.change(y)}.",
             f"Line: mean of the last {names.WINDOW_EPISODES} episodes; band: the lowest and the highest of them.",
         )  # fmt: skip
@@ -226,9 +230,12 @@ def _learning(run: RunFolder, gallery: _Gallery) -> list[Section]:
         section.tables.append(_verdicts(run))
     others = [names.TRAIN_LOSS, names.TRAIN_EPISODE_LENGTH_MEAN, names.POLICY_LAG]
     gallery.add(
-        section, "training-figures", lambda: curves.panels(run.curves, names.TIME_ITERATION, "iteration", others),
-        "Loss and episode length", "Small panels of further figures of training over iterations.",
-    )  # fmt: skip
+        section,
+        "training-figures",
+        lambda: learning_curves.panels(run.curves, names.TIME_ITERATION, "iteration", others),
+        "Loss and episode length",
+        "Small panels of further figures of training over iterations.",
+    )
     return [section]
 
 
@@ -247,22 +254,25 @@ def _validation(run: RunFolder, gallery: _Gallery) -> list[Section]:
     if not measured:
         return []
     section = Section("validation", "Validation and test")
-    chosen = words.bare(run.facts.get("selection", {}).get("metric", ""))
+    chosen = wording.bare(run.facts.get("selection", {}).get("metric", ""))
     main = chosen if chosen in measured and _is_selected_by_validation(run) else measured[0]
     _, y = finite_points(run.curves, names.TIME_ITERATION, names.VALIDATION + main)
     if len(y) > 1:
         spread = " The band is between its lowest and its highest episode." if main == "return_mean" else ""
         gallery.add(
-            section, "validation", lambda: curves.validation(run, main),
+            section, "validation", lambda: learning_curves.validation(run, main),
             findings.validation_title(run, names.VALIDATION + main, y),
-            f"{words.capital(words.label(main))} in validation over iterations: it {findings.change(y)}.",
+            f"{wording.capital(wording.label(main))} in validation over iterations: it {findings.change(y)}.",
             f"Blue: whole episodes between iterations, from which nothing is learnt.{spread}",
         )  # fmt: skip
     rest = [names.VALIDATION + name for name in measured if name not in (main, *_IN_OTHER_FIGURES)]
     gallery.add(
-        section, "validation-figures", lambda: curves.panels(run.curves, names.TIME_ITERATION, "iteration", rest),
-        "Further figures of the validation", "Small panels of the other metrics of the validation over iterations.",
-    )  # fmt: skip
+        section,
+        "validation-figures",
+        lambda: learning_curves.panels(run.curves, names.TIME_ITERATION, "iteration", rest),
+        "Further figures of the validation",
+        "Small panels of the other metrics of the validation over iterations.",
+    )
     section.tables.append(_evaluation_table(run, measured))
     return [section]
 
@@ -305,7 +315,7 @@ def _evaluation_table(run: RunFolder, measured: list[str]) -> Table:
     if any(last_value(run.curves, names.TEST + name) is not None for name in measured):
         head.append("test")
         columns.append(lambda name: last_value(run.curves, names.TEST + name))
-    rows = [[words.label(name), *(words.value(name, column(name)) for column in columns)] for name in measured]
+    rows = [[wording.label(name), *(wording.value(name, column(name)) for column in columns)] for name in measured]
     return Table(head, rows, "What the evaluations measured; means over their episodes.")
 
 
@@ -325,18 +335,22 @@ def _account(record: dict[str, Any], title: str, gallery: _Gallery) -> Section:
     play = "most probable actions" if record.get("greedy", True) else "sampled actions"
     caption = f"One episode with {play}, policy of iteration {record['iteration']}{span}."
     costs = " Benchmarks pay the environment's costs." if record["benchmarks"] else ""
+    left_out = market.not_drawable(record)
     gallery.add(
-        section, f"account-{kind}", lambda: market.account(record), findings.account_title(record),
+        section, f"account-{kind}", lambda: None if "value" in left_out else market.account(record),
+        findings.account_title(record),
         f"Value and drawdown of the account. {findings.account_title(record)}.", caption + costs,
     )  # fmt: skip
     section.tables.append(_performance(record))
-    if "price" in record:
+    if left_out:
+        section.paragraphs.append(f"Not drawn, because values are not finite or too large: {wording.listed(left_out)}.")
+    if "price" in record and "price" not in left_out:
         gallery.add(
-            section, f"trades-{kind}", lambda: market.trades(record), words.capital(findings.trades_title(record)),
+            section, f"trades-{kind}", lambda: market.trades(record), wording.capital(findings.trades_title(record)),
             f"The price with purchases and sales: {findings.trades_title(record)}.",
             "Triangles up are purchases, down are sales; green and red areas are long and short positions.",
         )  # fmt: skip
-    if "weights" not in record or len(record.get("assets", [])) < 2:
+    if "weights" not in record or "weights" in left_out or len(record.get("assets", [])) < 2:
         return section
     gallery.add(
         section, f"weights-{kind}", lambda: market.weights(record), findings.weights_title(record),
@@ -350,20 +364,20 @@ def _performance(record: dict[str, Any]) -> Table:
     order = ["total_return", "cagr", "sharpe", "sortino", "calmar", "max_drawdown", "volatility", "turnover"]
     shown = [name for name in order if any(name in figures for figures in record["figures"].values())]
     rows = [
-        [words.BENCHMARKS.get(account, account), *(words.value(name, figures.get(name)) for name in shown)]
+        [wording.BENCHMARKS.get(account, account), *(wording.value(name, figures.get(name)) for name in shown)]
         for account, figures in record["figures"].items()
     ]
     marked = list(record["figures"]).index(POLICY) if len(rows) > 1 else None
-    return Table(["account", *(words.label(name) for name in shown)], rows, "Performance in this episode.", marked)
+    return Table(["account", *(wording.label(name) for name in shown)], rows, "Performance in this episode.", marked)
 
 
 def _throughput(run: RunFolder, gallery: _Gallery) -> list[Section]:
     section = Section("throughput", "Throughput")
     _, y = finite_points(run.curves, names.TIME_SECONDS, names.ENV_STEPS_PER_SECOND)
     if len(y) > 1:
-        title = words.capital(findings.throughput_title(run))
+        title = wording.capital(findings.throughput_title(run))
         gallery.add(
-            section, "throughput", lambda: curves.throughput(run), title, f"{title}.",
+            section, "throughput", lambda: learning_curves.throughput(run), title, f"{title}.",
             "Sampling and learning together, a step of the line per iteration; evaluations are left out.",
         )  # fmt: skip
     return [section]
@@ -377,11 +391,11 @@ def _trainable(run: RunFolder, gallery: _Gallery) -> list[Section]:
     section = Section("metrics", "Metrics")
     metrics = [name for name in trial.history if name in trial.metrics]
     gallery.add(
-        section, "metrics", lambda: curves.panels(trial.history, "training_iteration", "iteration", metrics),
-        f"What the trainable reported in {words.count(trial.epochs, 'iteration')}",
+        section, "metrics", lambda: learning_curves.panels(trial.history, "training_iteration", "iteration", metrics),
+        f"What the trainable reported in {wording.count(trial.epochs, 'iteration')}",
         "Small panels of the reported metrics.",
     )  # fmt: skip
-    rows = [[name, words.value(name, value)] for name, value in trial.metrics.items()]
+    rows = [[name, wording.value(name, value)] for name, value in trial.metrics.items()]
     section.tables.append(Table(["metric", "last value"], rows))
     return [section]
 
@@ -394,9 +408,13 @@ def _reproducing(run: RunFolder, gallery: _Gallery) -> list[Section]:
         changed = " with uncommitted changes" if git["changed"] else ""
         rows.append(["git revision", git["revision"] + changed])
     for data in facts.get("data", []):
-        extent = f"{words.count(data['rows'], 'row')}, {words.count(data['assets'], 'asset')}"
+        extent = f"{wording.count(data['rows'], 'row')}, {wording.count(data['assets'], 'asset')}"
         span = f"{data['first']} to {data['last']}"
         rows.append(["data", f"{data['source']} ({extent}, {span}); SHA-256 {data['sha256']}"])
+        if data.get("reading"):
+            rows.append(["read as", data["reading"]])
+        if data.get("jumps"):
+            rows.append(["jumps", jumps_in_words(data)])
     if versions := facts.get("versions"):
         rows.append(["versions", ", ".join(f"{name} {version}" for name, version in versions.items())])
     rows += _hardware(facts.get("hardware", {}))
@@ -405,7 +423,7 @@ def _reproducing(run: RunFolder, gallery: _Gallery) -> list[Section]:
     if facts.get("attempt", 1) > 1 or facts.get("restoredIteration"):
         goes_on = f", went on from iteration {facts['restoredIteration']}" if facts.get("restoredIteration") else ""
         lost = facts.get("lostIterations", 0)
-        again = f", {words.count(lost, 'iteration')} of the attempt before done again" if lost else ""
+        again = f", {wording.count(lost, 'iteration')} of the attempt before done again" if lost else ""
         rows.append(["attempt", f"{facts.get('attempt', 1)}{goes_on}{again}"])
     if rows:
         section.tables.append(Table(["what", "value"], rows))
@@ -417,12 +435,15 @@ def _reproducing(run: RunFolder, gallery: _Gallery) -> list[Section]:
 def _hardware(found: dict[str, Any]) -> list[list[str]]:
     if not found:
         return []
-    cpus = words.count(found["logicalCpus"], "logical CPU")
+    cpus = wording.count(found["logicalCpus"], "logical CPU")
     rows = [["machine", f"{found['host']}: {found['processor']}, {cpus}, {found['memoryGiB']} GiB, {found['system']}"]]
     if "rayNodes" in found:
-        gpus = f", {words.count(found['rayGpus'], 'GPU')}" if found.get("rayGpus") else ""
+        gpus = f", {wording.count(found['rayGpus'], 'GPU')}" if found.get("rayGpus") else ""
         rows.append(
-            ["Ray", f"{words.count(found['rayNodes'], 'node')}, {words.count(found['rayCpus'], 'logical CPU')}{gpus}"]
+            [
+                "Ray",
+                f"{wording.count(found['rayNodes'], 'node')}, {wording.count(found['rayCpus'], 'logical CPU')}{gpus}",
+            ]
         )
     if found.get("gpus"):
         rows.append(["GPU", ", ".join(found["gpus"])])
