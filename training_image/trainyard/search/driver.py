@@ -238,7 +238,10 @@ def _run_algorithm(spec: dict[str, Any], found: list[Point], identity: Identity,
     trial = trials_of(found)[index]
     # Records come first: what Tune is told of is in the database then.
     recording = [TrialRecording(trial.id, trial.parameters)] if specification.recording is not None else []
-    loop.train(run, [*recording, TuneReports(), Curves()])
+    try:
+        loop.train(run, [*recording, TuneReports(), Curves()])
+    finally:
+        target.discard_scratch()
 
 
 def _resources(specification: Specification) -> Any:
