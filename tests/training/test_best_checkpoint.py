@@ -1,4 +1,4 @@
-"""The best policy of a run that is interrupted: never lost to a worse one, and the one that is named, tested, exported."""
+"""The best policy of an interrupted run: never lost to a worse one; it is what is named, tested and exported."""
 
 import json
 import pickle

@@ -174,7 +174,7 @@ def at_uri(uri: str, folder: str) -> RunStorage:
         raise StorageNotWritable(
             f"spec.storage.uri: {uri} cannot be written ({error}); check the credentials in spec.storage.secretRef"
         ) from error
-    return RunStorage(filesystem, path, _new_scratch(), below(uri, folder), True)
+    return RunStorage(filesystem, path, new_scratch(), below(uri, folder), True)
 
 
 def to_read(uri: str) -> RunStorage:
@@ -192,7 +192,7 @@ def to_read(uri: str) -> RunStorage:
         raise ValueError("is no folder that can be seen from here")
     if isinstance(filesystem, fs.LocalFileSystem):
         return RunStorage(filesystem, path, Path(path), uri, True)
-    return RunStorage(filesystem, path, _new_scratch(), uri, True)
+    return RunStorage(filesystem, path, new_scratch(), uri, True)
 
 
 def _try_write(filesystem: fs.FileSystem, path: str) -> None:
@@ -202,7 +202,7 @@ def _try_write(filesystem: fs.FileSystem, path: str) -> None:
     filesystem.delete_file(probe)
 
 
-def _new_scratch() -> Path:
+def new_scratch() -> Path:
     """A temporary folder that this process holds with a lock; those that nobody holds any more are removed first.
 
     It can have a replay buffer in it, and a driver that is killed removes nothing.
