@@ -69,6 +69,10 @@ class StorageNotWritable(UserError):
     field = "spec.storage"
 
 
+class RayNotStarted(TrainyardError):
+    """A Ray of this machine, for a local run, did not start."""
+
+
 class InsufficientResources(UserError):
     """What the run needs at the same time is more than there is; it would wait for ever."""
 

@@ -127,7 +127,7 @@ class ProgressReporter(Callback):
                 "True",
                 "NotInCheckpoint",
                 f"{algorithm.name} goes on from iteration {run.restored_iteration} with an empty replay buffer: "
-                f"{replay.missing}; it fills up again while training goes on",
+                f"{replay.missing}; learning goes on when it has as many steps as before a run's first update",
             )
 
     def _publish(self, run: Run, latest: Metrics, *, now: bool) -> None:

@@ -25,6 +25,8 @@ _INTEGER = re.compile(r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|[1-9][0-9_]*|0
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _NON_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*", re.ASCII)
+# Of a Kubernetes object's name with room for the time in a folder's name, of which file systems take 255 bytes.
+MAX_NAME_LENGTH = 200
 _LARGEST_INTEGER = 2**63 - 1
 
 
@@ -135,6 +137,9 @@ def check_kind(document: dict[str, Any]) -> dict[str, Any]:
         # The API server is stricter; here it becomes the name of a folder.
         remedy = "write lower-case letters, digits and '-', for instance cartpole-ppo; a number needs quotation marks"
         faults.append(Fault("metadata.name", f"is {name!r}", remedy))
+    elif isinstance(name, str) and len(name) > MAX_NAME_LENGTH:
+        remedy = f"write at most {MAX_NAME_LENGTH}; a cluster takes 40"
+        faults.append(Fault("metadata.name", f"has {len(name)} characters", remedy))
     if faults:
         raise InvalidConfiguration(faults)
     return document
