@@ -373,6 +373,7 @@ def label(operation: str, place: Place) -> str:
     kind = re.split(r"[( ]", operation)[0]
     if "upload" in operation:
         kind = " ".join(operation.split()[:2])
+    operation = operation.partition(") = ")[0]  # strace tells of a result, which a killed call has not
     below = "run" if place.kind == "remote" and not operation.startswith("/") else str(place.run)
     paths = re.findall(rf"(?:^|[ \"<]){re.escape(below)}/?([^\s\"<>]*)", operation)
     plain = [re.sub(r"\.(writing|retired)-[0-9a-f]*", r".\1-*", path) or "." for path in dict.fromkeys(paths)]

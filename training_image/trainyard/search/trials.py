@@ -196,5 +196,7 @@ class TrialTable:
 
 
 def _parameter(value: Any) -> str:
-    """As the user wrote it: 0.001, not 0.0010."""
+    """As the user wrote it: 0.001, not 0.0010; true, not True."""
+    if isinstance(value, bool):
+        return number(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
