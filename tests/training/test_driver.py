@@ -268,11 +268,12 @@ def test_evaluation_and_test_have_their_own_environments_and_names(tmp_path):
     assert run.storage.read_text("checkpoints/best/trainyard.json") is not None
 
 
-def test_a_policy_is_evaluated_to_the_same_value_twice(tmp_path):
+def test_a_policy_is_evaluated_to_the_same_value_twice(tmp_path, recwarn):
     settings = {"evaluation": {"episodes": 3}, "sampling": IN_THE_DRIVER}
     _, first, _ = play(tmp_path / "a", **settings)
     _, second, _ = play(tmp_path / "b", **settings)
     assert [item.metrics for item in first.evaluations] == [item.metrics for item in second.evaluations]
+    assert [str(item.message) for item in recwarn if "Overriding environment" in str(item.message)] == []
 
 
 def test_training_ends_early_when_validation_no_longer_improves(tmp_path):

@@ -28,7 +28,6 @@ from trainyard.errors import (
 from trainyard.progress import channel
 from trainyard.progress.channel import Progress
 
-
 # Characters of an exception's own message at the head of a failure's, of which the traceback is the rest.
 MAX_FIRST_LINE = 600
 
