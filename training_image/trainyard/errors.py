@@ -131,7 +131,7 @@ def _out_of_memory(text: str) -> str:
     return (
         f"Ray ended a process of the run because its node ran out of memory: {where}"
         + (f"; it ended {of_the_run}" if ended else "")
-        + "; raise spec.cluster.head.memory or spec.cluster.worker.memory (on a machine of your own: use a larger one), "
+        + "; raise spec.cluster.head.memory or spec.cluster.worker.memory (your own machine: use a larger one), "
         "or lower spec.sampling.envRunners, spec.search.maxConcurrentTrials or the replay buffer's capacity"
     )
 

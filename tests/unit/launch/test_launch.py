@@ -118,7 +118,8 @@ class TestEnds:
             cause = ZeroDivisionError("no fuel")
 
         text = (
-            'ray::EnvRunner.sample() (pid=7)\n  File "/opt/lib/python3.11/site-packages/ray/rllib/env.py", line 3, in sample\n'
+            "ray::EnvRunner.sample() (pid=7)\n"
+            '  File "/opt/lib/python3.11/site-packages/ray/rllib/env.py", line 3, in sample\n'
             '  File "/workdir/my_env.py", line 12, in step\n    fuel()\n'
             '  File "/opt/lib/python3.11/site-packages/numpy/core.py", line 9, in divide\nZeroDivisionError: no fuel'
         )

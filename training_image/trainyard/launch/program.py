@@ -136,7 +136,12 @@ class _Output:
         program may close its output long before it ends.
         """
         ended, end = os.pipe()
-        Thread(target=lambda: (program.wait(), os.close(end)), daemon=True).start()
+
+        def wait() -> None:
+            program.wait()
+            os.close(end)
+
+        Thread(target=wait, daemon=True).start()
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._pipe, selectors.EVENT_READ)
