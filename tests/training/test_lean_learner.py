@@ -23,8 +23,8 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from tests.episodes import episodes_of, pendulum_steps
-from tests.learner_results import assert_same_results
-from trainyard.rllib.learners import LEAN_LEARNERS, choose_learner
+from tests.learner_results import assert_same_results, lean_learner
+from trainyard.rllib.learners import choose_learner
 from trainyard.rllib.replay.buffer import FlatReplayBuffer
 
 STEPS = {"num_env_steps_sampled_lifetime": 300}
@@ -65,7 +65,7 @@ def build(config: AlgorithmConfig, learner_class: type[Learner], spaces) -> Torc
 def both(config: AlgorithmConfig, spaces) -> tuple[TorchLearner, TorchLearner]:
     stock_class = config.learner_class
     stock = build(config, stock_class, spaces)
-    lean = build(config, LEAN_LEARNERS[stock_class], spaces)
+    lean = build(config, lean_learner(stock_class), spaces)
     lean.module.set_state(stock.module.get_state())
     return stock, lean
 
@@ -142,7 +142,7 @@ def test_a_stock_checkpoint_goes_on_in_a_lean_learner_and_back(spaces):
         # RLlib keeps the KL coefficient out of its checkpoints, so each continuation starts from two new Learners;
         # the tensors of a loaded state share its memory, so each gets its own copy.
         state = saver.get_state()
-        stock, lean = build(ppo(), type(before), spaces), build(ppo(), LEAN_LEARNERS[type(before)], spaces)
+        stock, lean = build(ppo(), type(before), spaces), build(ppo(), lean_learner(type(before)), spaces)
         for learner in (stock, lean):
             learner.set_state(copy.deepcopy(state))
             update(learner, episodes, seed=5, **kwargs)
@@ -287,7 +287,7 @@ class TestChoice:
             config.learners(num_learners=learners)
             choice = choose_learner(config)
             assert choice.reason is None
-            assert choice.learner_class is LEAN_LEARNERS[config.learner_class]
+            assert choice.learner_class is lean_learner(config.learner_class)
 
     @pytest.mark.parametrize(
         ("config", "words"),

@@ -19,14 +19,11 @@ from ray.tune.registry import register_env
 
 from trainyard.episodes.records import settings_of
 from trainyard.errors import Fault, InvalidConfiguration
-from trainyard.rllib.asynchronous.algorithm import AsynchronousPPOConfig
-from trainyard.rllib.connectors import make_lean, may_be_lean
+from trainyard.rllib import compat
 from trainyard.rllib.env_runner import EnvRunner
 from trainyard.rllib.episode_log import EpisodeLog, quieten
 from trainyard.rllib.learners import choose_learner
-from trainyard.rllib.replay import choose_replay
-from trainyard.rllib.replay.round_runner import RoundRunner
-from trainyard.rllib.replay.training import FlatReplayDQN
+from trainyard.rllib.replay import choose_replay, choose_runner
 from trainyard.spec import presets
 from trainyard.spec.sections import Specification
 from trainyard.training import networks, parameters
@@ -95,7 +92,7 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
             .reporting(min_time_s_per_iteration=0)
             .debugging(seed=specification.seed, log_level="ERROR")
         )
-        if isinstance(config, AsynchronousPPOConfig):
+        if specification.whole_episodes:
             config.asynchronous(**_episode_runners(specification, choice))
         else:
             config.env_runners(**_env_runners(specification, choice))
@@ -117,8 +114,7 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
         elif learner.implementation == "Auto":
             _choose_learner(config)
             _choose_replay(config, choice)
-            if may_be_lean(config, choice.observation_space, choice.action_space):
-                make_lean(config)
+            _choose_connectors(config, choice)
         config.validate()
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InvalidConfiguration([parameters.refused(str(error), algorithm.config)]) from error
@@ -129,7 +125,13 @@ def _config_class(specification: Specification) -> type[AlgorithmConfig]:
     algorithm = specification.algorithm
     assert algorithm is not None
     if specification.whole_episodes:
-        return AsynchronousPPOConfig
+        found, reason = compat.lean("trainyard.rllib.asynchronous.algorithm:AsynchronousPPOConfig", "whole episodes")
+        if reason is not None:
+            raise InvalidConfiguration.of(
+                "spec.sampling.mode", f"is Asynchronous, which this Ray cannot do: {reason}",
+                "use Synchronous, or the version of Ray that Trainyard is tested with",
+            )  # fmt: skip
+        return found
     return CONFIGS[algorithm.name]
 
 
@@ -149,7 +151,7 @@ def _env_runners(specification: Specification, choice: EnvironmentChoice) -> dic
         "sample_timeout_s": None,
         # APPO and IMPALA would have every runner ask one more actor for weights before each sample. The first sample
         # then waits until that actor's process has imported RLlib, and so does the error of a broken environment.
-        "use_env_runner_state_server": False,
+        **({} if compat.why_not("state server") else {"use_env_runner_state_server": False}),
     }
 
 
@@ -184,9 +186,23 @@ def _choose_replay(config: AlgorithmConfig, environment: EnvironmentChoice) -> N
     choice = choose_replay(config, environment.observation_space, environment.action_space)
     if choice.reason is not None:
         logger.warning("RLlib's own replay buffer is used, not a flat one: %s", choice.reason)
+    if choice.algo_class is config.algo_class:
+        return
     config.algo_class = choice.algo_class
-    if issubclass(choice.algo_class, FlatReplayDQN):
-        config.env_runners(env_runner_cls=RoundRunner)
+    runner = choose_runner()
+    if runner.runner_class is None:
+        logger.warning("RLlib's own sample() plays every round: %s", runner.reason)
+    else:
+        config.env_runners(env_runner_cls=runner.runner_class)
+
+
+def _choose_connectors(config: AlgorithmConfig, environment: EnvironmentChoice) -> None:
+    """The lean connectors where they are exact; elsewhere RLlib's own, and why where the reason is this Ray."""
+    make_lean, reason = compat.lean("trainyard.rllib.connectors:make_lean_where_exact", "connectors")
+    if reason is not None:
+        logger.warning("RLlib's own connectors are used, not lean ones: %s", reason)
+    else:
+        make_lean(config, environment.observation_space, environment.action_space)
 
 
 def _blame_for_the_network(own: bool, configured: bool) -> tuple[str, str]:
