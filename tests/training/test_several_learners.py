@@ -32,7 +32,7 @@ def two(config_class, env: str = "CartPole-v1", **training):
     config = config_class().environment(env).debugging(seed=7).training(**training)
     config.rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[16, 16]))
     config.learners(num_learners=2, num_cpus_per_learner=0.5)
-    config.learners(learner_class=config.get_default_learner_class())
+    config.training(learner_class=config.get_default_learner_class())
     return config
 
 
@@ -46,7 +46,7 @@ def group(ray_session):
     """Two processes whose Learners exchange gradients: lean ones of PPO."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     config = two(PPOConfig, lr=0.003)
-    config.learners(learner_class=lean_learner(config.learner_class))
+    config.training(learner_class=lean_learner(config.learner_class))
     made = LearnerGroup(config=config, module_spec=module_spec(config))
     yield made
     made.shutdown()

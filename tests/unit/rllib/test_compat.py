@@ -9,6 +9,8 @@ import logging
 import pkgutil
 import re
 import textwrap
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import gymnasium as gym
@@ -140,19 +142,22 @@ def foreign_bases(cls: type) -> list[type]:
     return [base for base in cls.__mro__ if base.__module__.split(".")[0] in FOREIGN]
 
 
+@cache
 def names_on_self(cls: type) -> set[str]:
-    """Names that a class defines, or that its methods use on self."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
-    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_self(node.value)}
+    """Private names that a class defines, or that its methods use on self; of one that is written in C, the first."""
+    used: set[str] = set()
+    with suppress(OSError, TypeError):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+        used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_self(node.value)}
     return {name for name in used | set(vars(cls)) if is_private(name)}
 
 
 def our_subclasses():
     """(file, class) of each class of the package that has a base of Ray's or torch's."""
+    # They run something, or import what is not installed.
+    apart = ("trainyard.examples", "trainyard.recording.migrations", "trainyard.environments.cage2")
     for module in pkgutil.walk_packages(trainyard.__path__, "trainyard."):
-        if module.name.startswith(
-            ("trainyard.examples", "trainyard.recording.migrations", "trainyard.environments.cage2")
-        ):
+        if module.name.startswith(apart):
             continue
         imported = importlib.import_module(module.name)
         for cls in vars(imported).values():
@@ -217,7 +222,7 @@ def name_of(group: str, name: str) -> Name:
 
 
 def with_default_learner(config):
-    return config.learners(learner_class=config.get_default_learner_class())
+    return config.training(learner_class=config.get_default_learner_class())
 
 
 class TestWhyNot:
@@ -283,7 +288,7 @@ class TestWithoutANameRllibsOwnTrains:
     def test_the_replay_buffer(self, without):
         without(name_of("replay", "_update_sample_metrics"))
         config = with_default_learner(DQNConfig())
-        config.learners(learner_class=choose_learner(config).learner_class)
+        config.training(learner_class=choose_learner(config).learner_class)
         choice = choose_replay(config, BOX, DISCRETE)
         assert choice.algo_class is DQN
         assert "_update_sample_metrics" in choice.reason

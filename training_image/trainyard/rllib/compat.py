@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dis
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Name:
     Attributes:
         owner: `package.module` or `package.module:Class`.
         name: an attribute of the owner: of a module or class itself, or one that a method of the class sets on its
-            instances. Empty: the owner itself.
+            instances. Empty: the module itself.
         signature: of a function, as Python writes it, without annotations. None: of an attribute, and of what is
             written in C and tells none.
         holds: keys that a mapping must have, or the string that it must be.
@@ -306,7 +307,6 @@ NAMES: dict[str, Group] = {
             Name("ray.rllib.policy.sample_batch", "MultiAgentBatch"),
             Name("ray.rllib.evaluation.postprocessing", "Postprocessing"),
             Name("ray.tune.execution.placement_groups", "PlacementGroupFactory"),
-            _ppo_learner("compute_loss_for_module", _LOSS),
             _REDUCTIONS,
         ),
     ),
@@ -353,8 +353,8 @@ NAMES: dict[str, Group] = {
         "training starts a little later, and says more about RLlib's own API",
         (
             Name("torch._dynamo"),
-            Name("ray._common.deprecation", "logger"),
-            Name("ray.tune.utils.util", "logger"),
+            Name("ray._common.deprecation"),
+            Name("ray.tune.utils.util"),
         ),
     ),
 }
@@ -391,9 +391,11 @@ def lean(path: str, *groups: str) -> tuple[Any, str | None]:
 def why_absent(name: Name) -> str | None:
     """What is wrong with a name; None when the installed Ray or torch has it as it is used."""
     where = _installed(name.owner)
+    if not name.name:
+        return None if importlib.util.find_spec(name.owner) else f"{where} has no {name}"
     try:
         owner = _owner(name.owner)
-        found = getattr(owner, name.name) if name.name else owner
+        found = getattr(owner, name.name)
     except (ImportError, AttributeError):
         if isinstance(owner := _owner_or_none(name.owner), type) and _sets(owner, name.name):
             return None

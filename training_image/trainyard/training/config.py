@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import gymnasium as gym
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.dqn import DQNConfig
@@ -146,7 +147,7 @@ def _env_runners(specification: Specification, choice: EnvironmentChoice) -> dic
         "num_env_runners": sampling.env_runners,
         "num_envs_per_env_runner": sampling.envs_per_runner or usual,
         "num_cpus_per_env_runner": sampling.cpus_per_env_runner,
-        "gym_env_vectorize_mode": choice.vectorize_mode,
+        "gym_env_vectorize_mode": gym.VectorizeMode(choice.vectorize_mode),
         # RLlib returns fewer samples, without a word, when slow environments take longer than this.
         "sample_timeout_s": None,
         # APPO and IMPALA would have every runner ask one more actor for weights before each sample. The first sample
@@ -174,11 +175,11 @@ def _choose_learner(config: AlgorithmConfig) -> None:
     """The lean Learner where it is exact; elsewhere RLlib's own, and why."""
     if config.learner_class is None:
         # RLlib fills in the algorithm's own Learner class only when it validates.
-        config.learners(learner_class=config.get_default_learner_class())
+        config.training(learner_class=config.get_default_learner_class())
     choice = choose_learner(config)
     if choice.reason is not None:
         logger.warning("%s trains, not a lean Learner: %s", choice.learner_class.__name__, choice.reason)
-    config.learners(learner_class=choice.learner_class)
+    config.training(learner_class=choice.learner_class)
 
 
 def _choose_replay(config: AlgorithmConfig, environment: EnvironmentChoice) -> None:
