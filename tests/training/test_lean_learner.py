@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 
 import gymnasium as gym
 import numpy as np
@@ -313,24 +312,6 @@ class TestChoice:
         assert "Own" in choice.reason
 
 
-class TestWhatIsOverridden:
-    """RLlib's signatures and the bodies that FlatUpdate and FusedOptimizer replace: a new RLlib must be looked at."""
-
-    def test_signatures_are_those_of_the_rllib_that_was_read(self):
-        def names(function) -> list[str]:
-            # Ray adds one where the class has become an actor's in this process, as in tests of remote learners.
-            return [name for name in inspect.signature(function).parameters if name != "_ray_trace_ctx"]
-
-        assert names(Learner.update) == [
-            "self", "batch", "batches", "batch_refs", "episodes", "episodes_refs", "data_iterators", "training_data",
-            "timesteps", "num_total_minibatches", "num_epochs", "minibatch_size", "shuffle_batch_per_epoch",
-            "_no_metrics_reduce", "kwargs",
-        ]  # fmt: skip
-        assert names(TorchLearner.apply_gradients) == ["self", "gradients_dict"]
-        assert names(TorchLearner.compute_gradients) == ["self", "loss_per_module", "kwargs"]
-        assert names(TorchLearner._set_optimizer_state) == ["self", "state"]
-        assert names(TorchLearner._uncompiled_update) == ["self", "batch", "kwargs"]
-        assert names(Learner._make_batch_if_necessary) == ["self", "training_data"]
-
-    def test_the_version_is_the_one_whose_update_loop_was_read(self):
-        assert ray.__version__.split(".")[:2] == ["2", "60"], "read Learner.update() of this RLlib again"
+def test_the_version_is_the_one_whose_update_loop_was_read():
+    """Names and signatures can be the same where the body that FlatUpdate replaces is not."""
+    assert ray.__version__.split(".")[:2] == ["2", "60"], "read Learner.update() of this RLlib again"

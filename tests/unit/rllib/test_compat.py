@@ -237,6 +237,15 @@ class TestWhyNot:
         assert "TorchLearner._set_optimizer_state" in reason
         assert "takes (self, state, strict), not (self, state)" in reason
 
+    def test_what_ray_adds_to_the_methods_of_an_actors_class_does_not_count(self, monkeypatch):
+        """As where a remote Learner was made in this process before: the lean one is chosen then, too."""
+
+        def traced(self, state, _ray_trace_ctx=None):
+            pass
+
+        monkeypatch.setattr(TorchLearner, "_set_optimizer_state", traced)
+        assert compat.why_not("optimizer") is None
+
     def test_an_attribute_that_no_method_sets_is_missing(self):
         owner = "ray.rllib.core.learner.learner:Learner"
         assert compat.why_absent(Name(owner, "_weights_seq_no")) is None

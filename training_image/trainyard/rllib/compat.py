@@ -427,7 +427,9 @@ def _owner_or_none(path: str) -> Any:
 
 def _signature(function: Any) -> str:
     signature = inspect.signature(function)
-    bare = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+    # Ray adds a parameter to the methods of a class that has become an actor's in this process.
+    own = [parameter for name, parameter in signature.parameters.items() if name != "_ray_trace_ctx"]
+    bare = [parameter.replace(annotation=parameter.empty) for parameter in own]
     return str(signature.replace(parameters=bare, return_annotation=signature.empty))
 
 
