@@ -8,6 +8,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from trainyard import metrics
 from trainyard.metrics import EPISODE_METRICS, EPISODES
+from trainyard.rllib import compat
 
 
 class EpisodeLog(RLlibCallback):
@@ -20,7 +21,7 @@ class EpisodeLog(RLlibCallback):
         self, *, episode: Any, prev_episode_chunks: Any = None, metrics_logger: Any = None, **kwargs: Any
     ) -> None:
         chunks = [*(prev_episode_chunks or []), episode]
-        metrics_logger.log_value(EPISODES, episode_figures(chunks), reduce="item_series")
+        metrics_logger.log_value(EPISODES, episode_figures(chunks), **compat.every_value())
 
 
 def quieten() -> None:

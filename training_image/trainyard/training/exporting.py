@@ -25,9 +25,9 @@ from torch import nn
 
 from trainyard.errors import described
 from trainyard.rllib.asynchronous.export import ActionRules
+from trainyard.rllib.compat import MODULES
 from trainyard.runs.checkpoints import BEST, CheckpointStore
 from trainyard.runs.run import Run
-from trainyard.training.trainer import MODULES
 
 logger = logging.getLogger(__name__)
 

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from trainyard.rllib.replay.buffer import FlatReplayBuffer
 from trainyard.runs.checkpoints import REPLAY_FILE
 
 LIMIT_BYTES = 512 * 2**20
 """A larger buffer is not saved: every checkpoint would write all of it again."""
+
+
+@runtime_checkable
+class FlatReplay(Protocol):
+    """A buffer of arrays. Its class itself, FlatReplayBuffer, is not for every Ray."""
+
+    nbytes: int
+
+    def __len__(self) -> int: ...
+
+    def can_sample(self, n_step: Any) -> bool: ...
+
+    def get_state(self) -> dict[str, Any]: ...
+
+    def set_state(self, state: dict[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ def describe(algorithm: Algorithm) -> SavedReplay | None:
     buffer = algorithm.local_replay_buffer
     if buffer is None:
         return None
-    if not isinstance(buffer, FlatReplayBuffer):
+    if not isinstance(buffer, FlatReplay):
         return SavedReplay(len(buffer), None, saved=False)
     return SavedReplay(len(buffer), buffer.nbytes, saved=buffer.nbytes <= LIMIT_BYTES)
 
@@ -62,7 +76,7 @@ def restore(algorithm: Algorithm, folder: Path) -> None:
     Where the algorithm, whose other state is restored already, has too few steps to learn from then, it waits for them.
     """
     buffer = algorithm.local_replay_buffer
-    if isinstance(buffer, FlatReplayBuffer) and (folder / REPLAY_FILE).exists():
+    if isinstance(buffer, FlatReplay) and (folder / REPLAY_FILE).exists():
         with np.load(folder / REPLAY_FILE, allow_pickle=False) as file:
             state: dict[str, Any] = dict(file)
         buffer.set_state(state)
