@@ -305,17 +305,19 @@ class TestAlgorithm:
 
     def test_it_learns_and_reports_lag_memory_and_every_episode(self, build):
         algorithm = build(envs_per_episode_runner=2, episodes_per_update=20)
-        counted, best = 0, 0.0
+        returns = []
         for _ in range(200):
             result = algorithm.train()
-            counted += len(result["env_runners"]["trainyard_episodes"])
-            best = max(best, result["env_runners"]["episode_return_mean"])
+            fresh = [episode["return"] for episode in result["env_runners"]["trainyard_episodes"]]
+            returns.append(fresh)
             figures = result["asynchronous"]
             assert figures["policy_lag_max"] <= algorithm.config.lag_limit
-            if best > 60:
+            # Five iterations without a choice of the best one: CartPole's random policy returns 22.
+            if len(returns) >= 15 and np.mean(np.concatenate(returns[-5:])) > 60:
                 break
-        assert result["env_runners"]["num_episodes_lifetime"] == counted
-        assert best > 60, "CartPole's random policy returns 22"
+        assert result["env_runners"]["num_episodes_lifetime"] == sum(map(len, returns))
+        assert np.mean(np.concatenate(returns[-5:])) > 60
+        assert np.mean(np.concatenate(returns[:5])) < 45, "it did not start well"
         assert figures["runner_memory_mean_bytes"] > 0
 
     def test_with_a_lag_limit_of_zero_only_fresh_episodes_are_learnt_from(self, build):

@@ -125,9 +125,34 @@ def test_an_algorithm_trains_and_reports_under_the_same_names(tmp_path, algorith
     assert last["train/return_min"] <= last["train/return_mean"] <= last["train/return_max"]
     assert last["perf/env_steps_per_s"] > 0
     assert math.isfinite(run.metrics["train/loss"])
-    lengths = [episode["length"] for iteration in watch.iterations for episode in iteration.episodes]
-    # No step is counted twice or lost: what is missing is in episodes that have not finished.
-    assert sum(lengths) <= run.counters.env_steps
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "environment", "runners"),
+    [
+        ("PPO", "environments:Constant", 2),
+        ("APPO", "environments:Constant", 1),
+        ("IMPALA", "environments:Constant", 2),
+        ("DQN", "environments:Constant", 0),
+        ("SAC", "environments:Continuous", 0),
+    ],
+)
+def test_no_step_is_counted_twice_or_lost(tmp_path, algorithm, environment, runners):
+    """In episodes of one step each, none of which can be unfinished when an iteration ends."""
+    run, watch, _ = play(
+        tmp_path,
+        algorithm=algorithm,
+        environment={"name": environment, "config": {"length": 1}},
+        config=FEW_UPDATES if algorithm == "DQN" else None,
+        sampling={"envRunners": runners},
+        stop={"envSteps": 600},
+    )
+    steps = 0
+    for iteration in watch.iterations:
+        steps += len(iteration.episodes)
+        assert {episode["length"] for episode in iteration.episodes} <= {1}
+        assert iteration.metrics["time/env_steps"] == steps
+    assert run.counters.env_steps == run.counters.episodes == steps >= 600
 
 
 def test_the_same_seed_and_one_runner_give_the_same_curve(tmp_path):
@@ -244,11 +269,12 @@ def test_evaluation_and_test_have_their_own_environments_and_names(tmp_path):
     assert run.storage.read_text("checkpoints/best/trainyard.json") is not None
 
 
-def test_a_policy_is_evaluated_to_the_same_value_twice(tmp_path):
+def test_a_policy_is_evaluated_to_the_same_value_twice(tmp_path, recwarn):
     settings = {"evaluation": {"episodes": 3}, "sampling": IN_THE_DRIVER}
     _, first, _ = play(tmp_path / "a", **settings)
     _, second, _ = play(tmp_path / "b", **settings)
     assert [item.metrics for item in first.evaluations] == [item.metrics for item in second.evaluations]
+    assert [str(item.message) for item in recwarn if "Overriding environment" in str(item.message)] == []
 
 
 def test_training_ends_early_when_validation_no_longer_improves(tmp_path):
@@ -311,6 +337,18 @@ def test_rllibs_own_replay_buffer_refills(tmp_path):
     play(tmp_path, stop={"iterations": 1}, **settings)
     second, _, _ = play(tmp_path, stop={"iterations": 2}, **settings)
     assert second.restored_replay == RestoredReplay(0, "RLlib's checkpoints do not hold it")
+
+
+@pytest.mark.parametrize("implementation", ["Auto", "RLlib"])
+def test_after_a_lost_replay_buffer_learning_starts_after_the_usual_warm_up(tmp_path, monkeypatch, implementation):
+    """An iteration has 1,000 steps, so that the one after the restart fills a buffer for a warm-up of 1,500 in part."""
+    monkeypatch.setattr(saving, "LIMIT_BYTES", 1000)
+    settings = {"algorithm": "DQN", "sampling": IN_THE_DRIVER, "learner": {"implementation": implementation}}
+    settings["config"] = FEW_UPDATES | {"num_steps_sampled_before_learning_starts": 1500}
+    _, first, _ = play(tmp_path, stop={"iterations": 2}, **settings)
+    _, second, _ = play(tmp_path, stop={"iterations": 4}, **settings)
+    learnt = ["train/loss" in item.metrics for item in (*first.iterations, *second.iterations)]
+    assert learnt == [False, True, False, True]
 
 
 def steps_in_the_buffer(folder):

@@ -1,6 +1,7 @@
 """What an env runner says of a finished episode."""
 
 import logging
+import warnings
 from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -26,6 +27,8 @@ def quieten() -> None:
     """Silence what RLlib says about its own API at every start; nothing of it is the user's to change."""
     for name in ("ray.rllib", "ray.tune.utils.util", "ray._common.deprecation"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Every evaluation makes its environment under the one name that RLlib has for all.
+    warnings.filterwarnings("ignore", ".*Overriding environment rllib-single-agent-env-v0")
 
 
 def episode_figures(chunks: list[Any]) -> dict[str, float]:

@@ -85,6 +85,8 @@ class TuneReports(Callback):
 
     def on_run_start(self, run: Run) -> None:
         # A trial that had finished before the attempt began has only this to show.
+        if run.restored_best:
+            tune.report(dict(run.restored_best))
         if run.restored_iteration:
             tune.report(dict(run.metrics))
 

@@ -56,12 +56,28 @@ def save(algorithm: Algorithm, folder: Path) -> None:
     np.savez(folder / REPLAY_FILE, **algorithm.local_replay_buffer.get_state())
 
 
-def restore(algorithm: Algorithm, folder: Path) -> bool:
-    """Read the replay buffer from a folder; False when there is none or the algorithm's is RLlib's own."""
+def restore(algorithm: Algorithm, folder: Path) -> None:
+    """Read the replay buffer from a folder, if it is there and the algorithm's is not RLlib's own.
+
+    Where the algorithm, whose other state is restored already, has too few steps to learn from then, it waits for them.
+    """
     buffer = algorithm.local_replay_buffer
-    if not isinstance(buffer, FlatReplayBuffer) or not (folder / REPLAY_FILE).exists():
-        return False
-    with np.load(folder / REPLAY_FILE, allow_pickle=False) as file:
-        state: dict[str, Any] = dict(file)
-    buffer.set_state(state)
-    return True
+    if isinstance(buffer, FlatReplayBuffer) and (folder / REPLAY_FILE).exists():
+        with np.load(folder / REPLAY_FILE, allow_pickle=False) as file:
+            state: dict[str, Any] = dict(file)
+        buffer.set_state(state)
+    if buffer is not None:
+        _warm_up(algorithm)
+
+
+def _warm_up(algorithm: Algorithm) -> None:
+    """Let learning begin again as it does in a new run: RLlib counts the steps before the restart, too."""
+    buffer, config = algorithm.local_replay_buffer, algorithm.config
+    wanted = min(config.num_steps_sampled_before_learning_starts, buffer.capacity)
+    if len(buffer) >= wanted:
+        return
+    done = int(algorithm.metrics.peek(("env_runners", "num_env_steps_sampled_lifetime"), default=0))
+    changed = config.copy(copy_frozen=False)
+    changed.training(num_steps_sampled_before_learning_starts=done + wanted - len(buffer))
+    changed.freeze()
+    algorithm.config = changed
