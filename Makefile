@@ -7,15 +7,15 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# Two processes of pytest, each with servers of its own; the one that has no more tests takes half of what the other has left.
+# Two processes of pytest, each with servers of its own. The one that is done takes half of what the other has left.
 IN_TWO := -n 2 --dist worksteal
 # Parts that do not wait for each other, two at a time. What a part prints comes when it has ended.
 TOGETHER := --no-print-directory --jobs 2 --output-sync=target
 # Where a machine turns the cache of compiled modules off, every worker process of Ray compiles RLlib and torch again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help venv lint typecheck imports docs-check test test-fast test-unit test-apiserver test-training test-runs test-search test-e2e \
-        cluster cluster-down images deploy demo ladder bench bench-latency clean
+.PHONY: help venv lint typecheck imports docs-check test test-fast test-unit test-apiserver test-training test-runs \
+        test-search test-e2e cluster cluster-down images deploy demo ladder bench bench-latency clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -65,7 +65,7 @@ test-search: venv
 test-training: test-search test-runs ## Training tests on real Ray
 
 test: test-fast ## All tests but the end-to-end ones
-	@echo "==> API server's tests, which mostly wait, beside those of searches; then training"
+	@echo "==> the API server's tests, which wait in between, beside those of searches; then the other training tests"
 	@$(MAKE) $(TOGETHER) test-apiserver test-search
 	@$(MAKE) --no-print-directory test-runs
 

@@ -101,7 +101,7 @@ def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path, algorithm, m
 @pytest.mark.parametrize(
     ("algorithm", "environment", "steps", "runners"),
     [
-        ("PPO", "CartPole-v1", 1200, 2),
+        ("PPO", "CartPole-v1", 1200, 1),
         ("APPO", "CartPole-v1", 1200, 1),
         ("IMPALA", "CartPole-v1", 1200, 1),
         # One update per step, and with a remote runner one call per step.
