@@ -101,7 +101,7 @@ def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path, algorithm, m
 @pytest.mark.parametrize(
     ("algorithm", "environment", "steps", "runners"),
     [
-        ("PPO", "CartPole-v1", 1200, 2),
+        ("PPO", "CartPole-v1", 1200, 1),
         ("APPO", "CartPole-v1", 1200, 1),
         ("IMPALA", "CartPole-v1", 1200, 1),
         # One update per step, and with a remote runner one call per step.
@@ -167,7 +167,7 @@ def test_the_same_seed_and_one_runner_give_the_same_curve(tmp_path):
 
 def test_a_second_attempt_goes_on_from_the_latest_checkpoint(tmp_path):
     early = {"metric": "train/return_mean", "mode": "max", "patience": 100}
-    settings = {"checkpoints": {"everyIterations": 2, "keep": 2}, "earlyStopping": early}
+    settings = {"checkpoints": {"everyIterations": 2, "keep": 2}, "earlyStopping": early, "sampling": IN_THE_DRIVER}
     run, watch, _ = play(tmp_path, Curves(), stop={"iterations": 3}, **settings)
     assert [(item.iteration, item.best) for item in watch.checkpoints if not item.best] == [(2, False), (3, False)]
     again, resumed, _ = play(tmp_path, Curves(), stop={"iterations": 5}, **settings)
@@ -255,6 +255,7 @@ def test_evaluation_and_test_have_their_own_environments_and_names(tmp_path):
         environment={"name": "environments:Constant", "config": {"length": 10}},
         evaluation={"everyIterations": 2, "episodes": 3, "environmentConfig": {"length": 4}},
         test={"episodes": 2, "environmentConfig": {"length": 7, "reward": 2}},
+        sampling=IN_THE_DRIVER,
         stop={"iterations": 3},
     )
     assert [(item.kind, item.iteration) for item in watch.evaluations] == [("validation", 2), ("test", 2)]
@@ -282,15 +283,14 @@ def test_training_ends_early_when_validation_no_longer_improves(tmp_path):
         environment="environments:Constant",
         evaluation={"episodes": 1},
         earlyStopping={"metric": "validation/return_mean", "mode": "max", "patience": 2},
+        sampling=IN_THE_DRIVER,
         stop={"iterations": 30},
     )
     assert len(watch.iterations) == 3
     assert outcome.reason.startswith("early stopping: validation/return_mean has not improved in 2 evaluations")
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "runners"), [("PPO", 1), ("PPO", 0), ("APPO", 1), ("IMPALA", 1), ("IMPALA", 2), ("DQN", 1)]
-)
+@pytest.mark.parametrize(("algorithm", "runners"), [("PPO", 1), ("PPO", 0), ("APPO", 1), ("IMPALA", 2), ("DQN", 1)])
 def test_an_environment_that_raises_fails_the_run_within_seconds(tmp_path, algorithm, runners):
     watch = Watch()
     run = make_run(
