@@ -2,8 +2,9 @@
 
     python -m tests.bench.kill_points [--kinds local remote local-twice remote-twice]
 
-`local` kills at every system call that changes the run's folder (strace must be there), `remote` at every request to a storage
-that behaves as object stores do, and `...-twice` kills the attempt after, too, at each operation before it has started.
+`local` kills at every system call that changes the run's folder (strace must be there), `remote` at every request to a
+storage that behaves as object stores do, and `...-twice` kills the attempt after, too, at each operation before it has
+started.
 Exits with 1 when a best checkpoint is worse than one before it, a checkpoint is lost, or something is left behind.
 """
 
