@@ -49,7 +49,7 @@ FINISHED = {"best", "4", "6"}
 FILES = ["algorithm/learner/state.bin", "algorithm/weights.json", "trainyard.json"]
 REPLAY = "algorithm/replay_buffer.npz"
 SYSTEM_CALLS = (
-    "open,openat,creat,mkdir,mkdirat,write,pwrite64,writev,sendfile,copy_file_range,ftruncate,fsync,fdatasync,close,"
+    "open,openat,creat,mkdir,mkdirat,write,pwrite64,writev,sendfile,copy_file_range,ftruncate,fsync,fdatasync,"
     "chmod,fchmod,fchmodat,utimensat,link,linkat,symlink,symlinkat,rename,renameat,renameat2,unlink,unlinkat,rmdir"
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -359,17 +359,18 @@ def play_under_strace(place: Place, values: tuple[float, ...], *, kill_at: tuple
 
 
 def system_calls(attempt: Attempt, place: Place) -> Iterator[tuple[tuple[str, int], str]]:
-    """The attempt's calls on its storage: the kind and its number among those, and the call without unique parts."""
+    """The attempt's calls that change its storage: the kind and its number among those, and the call in words."""
     counts: Counter[str] = Counter()
     for line in attempt.operations:
         kind = line.partition("(")[0]
         counts[kind] += 1
-        if str(place.run) in line:
+        reads = kind in ("open", "openat") and "O_CREAT" not in line
+        if str(place.run) in line and not reads:
             yield (kind, counts[kind]), label(line, place)
 
 
 def label(operation: str, place: Place) -> str:
-    """The operation and its paths below the run's folder, in words that are the same at every repetition."""
+    """`operation: path -> path` below the run's folder, in words that are the same at every repetition."""
     kind = re.split(r"[( ]", operation)[0]
     if "upload" in operation:
         kind = " ".join(operation.split()[:2])
@@ -377,7 +378,7 @@ def label(operation: str, place: Place) -> str:
     below = "run" if place.kind == "remote" and not operation.startswith("/") else str(place.run)
     paths = re.findall(rf"(?:^|[ \"<]){re.escape(below)}/?([^\s\"<>]*)", operation)
     plain = [re.sub(r"\.(writing|retired)-[0-9a-f]*", r".\1-*", path) or "." for path in dict.fromkeys(paths)]
-    return f"{kind} {' -> '.join(re.sub(r'checkpoints/[0-9]+', 'checkpoints/N', path) for path in plain)}"
+    return f"{kind}: {' -> '.join(re.sub(r'checkpoints/[0-9]+', 'checkpoints/N', path) for path in plain)}"
 
 
 @dataclass(frozen=True)
@@ -495,6 +496,9 @@ def _operations(kind: str, folder: Path, *, quick: bool) -> list[tuple[int, str]
 
 def points_of_system_calls(folder: Path) -> Iterator[Point]:
     """The verdict at every system call on a local storage of a run's first attempt; needs strace."""
+    place = fresh("local", folder)
+    # Once for what a process does the first time only.
+    verdict("", place, play_under_strace(place, FIRST))
     place = fresh("local", folder)
     calls = list(system_calls(play_under_strace(place, FIRST), place))
     for at, what in calls:

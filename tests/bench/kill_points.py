@@ -2,8 +2,9 @@
 
     python -m tests.bench.kill_points [--kinds local remote local-twice remote-twice]
 
-`local` kills at every system call on the run's folder (strace must be there), `remote` at every request to a storage
-that behaves as object stores do, and `...-twice` kills the attempt after, too, at each operation before it has started.
+`local` kills at every system call that changes the run's folder (strace must be there), `remote` at every request to a
+storage that behaves as object stores do, and `...-twice` kills the attempt after, too, at each operation before it has
+started.
 Exits with 1 when a best checkpoint is worse than one before it, a checkpoint is lost, or something is left behind.
 """
 
@@ -13,7 +14,8 @@ import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -44,17 +46,21 @@ def main() -> int:
 
 
 def table(points: list[Point]) -> Iterator[str]:
-    """A row for each operation, in the order of their first appearance."""
-    yield "| killed before | points | the best is then | the latest is then | worse, lost or left behind |"
+    """A row for each place that is written, in the order of their first appearance."""
+    yield "| killed before an operation on | points | best is then | latest is then | worse, lost or left behind |"
     yield "|---|---|---|---|---|"
-    for operation in dict.fromkeys(point.operation for point in points):
-        found = [point for point in points if point.operation == operation]
-        best, latest = (_counted([getattr(point, name) for point in found]) for name in ("best", "latest"))
-        yield f"| `{operation}` | {len(found)} | {best} | {latest} | {sum(bool(point.problems) for point in found)} |"
+    rows: dict[str, list[Point]] = {}
+    for point in points:
+        rows.setdefault(point.operation.partition(": ")[2], []).append(point)
+    for place, found in rows.items():
+        operations = _counted(point.operation.partition(": ")[0] for point in found)
+        best, latest = _counted(point.best for point in found), _counted(point.latest for point in found)
+        wrong = sum(bool(point.problems) for point in found)
+        yield f"| `{place}`: {operations} | {len(found)} | {best} | {latest} | {wrong} |"
 
 
-def _counted(words: list[str]) -> str:
-    return ", ".join(f"{word} ({words.count(word)})" for word in dict.fromkeys(words))
+def _counted(words: Iterable[str]) -> str:
+    return ", ".join(f"{word} {count}" for word, count in Counter(words).items())
 
 
 if __name__ == "__main__":

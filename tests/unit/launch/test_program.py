@@ -94,6 +94,20 @@ def test_sigterm_ends_the_program_and_writes_the_final_line(tmp_path, command):
     assert lines[-1]["failure"]["reason"] == "Terminated"
 
 
+def test_what_the_shell_has_started_has_time_to_end_by_itself_after_sigterm(tmp_path):
+    saves = (
+        "import signal, sys, time\n"
+        "def save(*_):\n    time.sleep(0.5); print('saved', flush=True); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, save)\nprint('ready', flush=True)\ntime.sleep(60)\n"
+    )
+    (tmp_path / "saves.py").write_text(saves)
+    process = start(tmp_path, entrypoint(f"{sys.executable} {tmp_path}/saves.py; true"))
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    code, output, _ = finish(process, tmp_path)
+    assert (code, output) == (143, "saved\n")
+
+
 def test_a_run_is_over_when_its_program_is_and_not_when_what_it_left_running_is(tmp_path):
     began = time.monotonic()
     command = f"sleep 300 & echo $! > {tmp_path}/left; echo done"

@@ -101,6 +101,9 @@ def run_program(command: str, environ: Mapping[str, str], file: ProgressFile) ->
     output = _Output(reading)
     try:
         output.pass_on_until_end_of(program)
+        if terminated:
+            # What the shell has started has its time to end by itself.
+            output.pass_on_until_closed()
         _signal_group(program, signal.SIGKILL)
         code = program.wait()
     finally:
@@ -154,6 +157,12 @@ class _Output:
         # All that the program itself has written is in the pipe now; a process that it left may go on writing.
         waiting = fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4))
         self._pass_on(int.from_bytes(waiting, sys.byteorder))
+
+    def pass_on_until_closed(self) -> None:
+        """Pass on until every process that has the pipe has ended."""
+        os.set_blocking(self._pipe, True)
+        while self._pass_on():
+            pass
 
     def _pass_on(self, limit: int = PIPE_BYTES) -> bool:
         """Pass on what is there, `limit` bytes at most; False at the end of the pipe."""

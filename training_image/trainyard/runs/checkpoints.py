@@ -6,7 +6,7 @@ is removed when the next attempt starts (`settle`).
 
 There is one best checkpoint, and a driver may be killed while another takes its place. The new one is therefore put
 beside it whole, as `checkpoints/best-new/`; from then on it is the best one for whoever reads, and only then does it
-become `checkpoints/best/`, which the next attempt makes up for where this one was killed. docs/reliability.md has the
+become `checkpoints/best/`, which the next attempt makes up for where this one was killed. docs/checkpoints.md has the
 table of what a kill leaves at every point.
 """
 
