@@ -21,10 +21,10 @@ def main() -> int:
     try:
         asyncio.run(_run(settings))
     except LeaseLostError as error:
-        logging.getLogger(__name__).error("this replica no longer leads and ends: %s", error)
+        logging.getLogger(__name__).error("this replica is no longer the leader and exits: %s", error)
         return 1
     except CredentialsError as error:
-        logging.getLogger(__name__).error("no way to the API server: %s", error)
+        logging.getLogger(__name__).error("no credentials for the API server: %s", error)
         return 2
     return 0
 

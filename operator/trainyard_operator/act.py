@@ -1,4 +1,4 @@
-"""Effects on Kubernetes and Ray. Each is idempotent and fenced; what the API answers goes into the cache at once."""
+"""Effects on Kubernetes and Ray. Each is idempotent and fenced; the API's answers go into the cache at once."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -35,7 +35,7 @@ from trainyard_operator.vocabulary import FINALIZER, Reason
 
 Form = Mapping[str, Any]
 AGAIN_SECONDS = 5.0
-"""Until an effect that the API server could not take is tried again."""
+"""Delay before an effect is tried again that the API server could not carry out."""
 
 
 class Actor:
@@ -45,7 +45,7 @@ class Actor:
         self._cache = cache
 
     async def act(self, run: Run, effect: Effect, head: Head | None) -> Outcome | None:
-        """Carry out one effect. What the API server answers is an outcome; raises errors.FencedError alone."""
+        """Carry out one effect. An answer of the API server becomes an outcome; only errors.FencedError is raised."""
         key = run.key
         match effect:
             case CreateCluster(secret, cluster):
@@ -69,7 +69,7 @@ class Actor:
                 return await self._delete_run(key, uid)
 
     async def announce(self, namespace: str, event: Form) -> None:
-        """Post an Event; of one that exists the time is brought up to date."""
+        """Post an Event; if it exists already, update its time."""
         try:
             await self._kube.create(EVENTS, namespace, event)
         except errors.ExistsError:
@@ -77,7 +77,7 @@ class Actor:
             await self._kube.patch(EVENTS, namespace, name, {"lastTimestamp": event["lastTimestamp"]})
 
     async def delete_cluster(self, namespace: str, name: str, uid: str) -> Outcome | None:
-        """Delete the cluster with that uid, and no successor of its name."""
+        """Delete the cluster with that uid, but not a later cluster with the same name."""
         place = Key(namespace, name)
         try:
             answer = await self._kube.delete(CLUSTERS, namespace, name, uid)
@@ -98,7 +98,7 @@ class Actor:
         return None
 
     async def _look_again(self, place: Key, uid: str) -> Outcome | None:
-        """A conflict: another object has taken the name, or this one has changed."""
+        """After a conflict: another object has the name now, or this object has changed."""
         try:
             form = await self._kube.get(CLUSTERS, place.namespace, place.name)
         except errors.GoneError:
@@ -113,7 +113,7 @@ class Actor:
         return Postponed(f"RayCluster {place.name} has changed", 0)
 
     async def _set_finalizers(self, run: Run, finalizers: tuple[str, ...]) -> Outcome | None:
-        """Postponed when somebody else wrote first, or the run is gone: the watch tells which."""
+        """Postponed if somebody else wrote first, or if the run is gone: the watch will tell which."""
         metadata = {"resourceVersion": run.resource_version, "finalizers": list(finalizers)}
         try:
             form = await self._kube.patch(RUNS, run.key.namespace, run.key.name, {"metadata": metadata})
@@ -139,7 +139,7 @@ class Actor:
         return Created(read_cluster(form))
 
     async def _create_secret(self, key: Key, secret: Form) -> None:
-        """One that exists holds the same token, because the name and the token follow from the same uid."""
+        """An existing Secret has the same token, because the name and the token follow from the same uid."""
         with suppress(errors.ExistsError):
             await self._kube.create(SECRETS, key.namespace, secret)
 
@@ -169,7 +169,7 @@ class Actor:
 
 
 def _not_created(error: errors.ApiError) -> Refused:
-    """Why there is no cluster, in the API server's words."""
+    """Why there is no cluster, with the API server's message."""
     if meaning(Request.CREATE_CLUSTER, error) == Meaning.HOPELESS:
         return Refused(Reason.CLUSTER_REFUSED, f"the API server refuses the cluster: {error.message}", hopeless=True)
     if isinstance(error, errors.UnavailableError):

@@ -1,11 +1,11 @@
-"""How often something may be done: some times at once, then at a steady pace (a token bucket). Pure."""
+"""A token bucket: an action is allowed a few times at once, then at a steady pace. Pure."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class Allowance:
-    """`burst` times at once, and one more every `seconds`; the clock is an argument, in seconds of any origin."""
+    """`burst` times at once, and once more every `seconds`. The clock is an argument: seconds from any origin."""
 
     burst: int = 5
     seconds: float = 10.0
@@ -13,7 +13,7 @@ class Allowance:
     _counted: float = 0
 
     def wait(self, now: float) -> float:
-        """Seconds until it may be done once more."""
+        """Seconds until the action is allowed again."""
         return max(0.0, (1 - self._at(now)) * self.seconds)
 
     def take(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Events for people: they follow from what changed between two statuses, so nothing is told twice. Pure."""
+"""Events for people. They follow from the difference of two statuses, so no news is told twice. Pure."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ MAX_MESSAGE = 1024
 
 @dataclass(frozen=True)
 class Announcement:
-    """`warning` for what somebody may want to act on. `about` is what may come and go: told at most once a minute."""
+    """`warning`: somebody may want to act. `about`: a condition that may come and go, told at most once a minute."""
 
     reason: str
     message: str
@@ -29,7 +29,7 @@ class Announcement:
 
 
 def announcements(old: Status, new: Status) -> tuple[Announcement, ...]:
-    """What to tell about the step from one status to the next."""
+    """The news in the step from one status to the next."""
     told: list[Announcement] = []
     if len(new.attempts) and (not old.attempts or new.attempts[-1] != old.attempts[-1]):
         ended = new.attempts[-1]
@@ -50,7 +50,7 @@ def _troubles(old: Status, new: Status) -> list[Announcement]:
         if before and (before.status, before.reason) == (condition.status, condition.reason):
             continue
         if _is_trouble(condition.type, condition.status, condition.reason):
-            # A driver chooses its own words; pods' and the operator's reasons are news of their own.
+            # A driver may choose any reason, so a new reason alone is no news; for pods and the operator it is.
             own = condition.type in set(ConditionType)
             about = f"{condition.type}/{condition.reason}" if own else str(condition.type)
             told.append(Announcement(condition.reason, condition.message, True, about))
@@ -83,7 +83,7 @@ def _phase(new: Status) -> Announcement:
 
 
 def event(run: Run, told: Announcement, now: datetime) -> Manifest:
-    """A core/v1 Event. The same news about the same run has the same name, so that there is one Event of it."""
+    """A core/v1 Event. The same news about the same run has the same name, so there is only one Event for it."""
     digest = hashlib.sha256(f"{run.uid}/{told.reason}/{told.message}".encode()).hexdigest()[:16]
     time = clock.to_text(now)
     reference: dict[str, Any] = {

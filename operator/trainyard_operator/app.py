@@ -1,4 +1,4 @@
-"""How everything is wired, and in which order it starts: watches and caches at once, work only with the Lease."""
+"""How the parts are connected, and the order of their start: watches and caches at once, work only with the Lease."""
 
 import asyncio
 import logging
@@ -31,13 +31,14 @@ logger = logging.getLogger(__name__)
 MAX_BACKOFF = 30.0
 LIST_PAUSE = 1.0
 READINGS = 128
-"""Passes at the same time that may wait for a dashboard: below the pool of connections to them."""
+"""Most passes that may wait for a dashboard at the same time: fewer than the pool has connections."""
 READINGS_EACH = 16
-"""Of those, for the heads of one namespace that answer, and for those that do not: each keeps a place for seconds."""
+"""Most of these passes for the heads of one namespace that answer, and as many for its heads that do not answer: a
+silent head keeps a place for seconds."""
 
 
 class Application:
-    """One replica. `run` returns when a signal or `stop` asks for it, and raises when it cannot go on."""
+    """One replica. `run` returns after a signal or `stop`, and raises when it cannot continue."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -141,7 +142,7 @@ class Application:
             await asyncio.sleep(1.0 if not watchdog.served else self.settings.timing.kuberay_probe)
 
     async def _take_over(self, watchdog: Watchdog) -> None:
-        """Look at everything again, then work. An API server that cannot be listed now is asked until it can."""
+        """List everything again, then work. While the API server cannot be listed, it is asked again."""
         while True:
             try:
                 await watchdog.relist()
@@ -156,7 +157,8 @@ class Application:
                 group.create_task(self._work(group), name=f"worker-{number}")
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
-        """One worker. It does not wait for dashboards: a pass that may ask one has its namespace's share of those."""
+        """One worker. It does not wait for dashboards: a pass that may ask a dashboard runs beside it, within the
+        share of its namespace."""
         assert self._reconciler is not None
         while True:
             key = await self.queue.get()
@@ -171,7 +173,7 @@ class Application:
             await self._pass(key)
 
     async def _pass(self, key: Key) -> None:
-        """Whatever goes wrong with one run is logged, waited out, and never stops another run."""
+        """An error with one run is logged and tried again later. It never stops another run."""
         try:
             wait = await self._reconcile(key)
         finally:
@@ -195,7 +197,7 @@ class Application:
             outcome = "retry"
             logger.warning("to be repeated: %s", error, extra={"run": str(key)})
         except Exception:
-            # The last line of defence: a defect, or a status that nobody could have foreseen, stays with its run.
+            # The last line of defence: a defect, or an unforeseen status, affects only its own run.
             outcome = "error"
             logger.exception("a pass failed", extra={"run": str(key)})
         finally:
@@ -204,7 +206,7 @@ class Application:
         return min(0.5 * 2.0 ** (self._failures[key] - 1), MAX_BACKOFF)
 
     def _deliver_from(self, loop: asyncio.AbstractEventLoop) -> Any:
-        """What kopf's thread calls with every event."""
+        """kopf's thread calls this with every event."""
 
         def deliver(kind: Kind, event: str | None, form: Mapping[str, Any]) -> None:
             loop.call_soon_threadsafe(self._take_in, kind, event, form)
@@ -212,7 +214,7 @@ class Application:
         return deliver
 
     def _ended_from(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
-        """What kopf's thread calls when it ends by itself."""
+        """kopf's thread calls this when it ends by itself."""
 
         def ended() -> None:
             assert self._watchdog is not None
@@ -244,7 +246,7 @@ class Application:
         return None if self._watchdog and self._watchdog.warm else "the cache is not warm yet"
 
     async def _until_stopped(self, work: Any) -> None:
-        """Run until the work ends (and raise what it raises) or somebody asks to stop."""
+        """Run until the work ends (and raise its error, if any) or somebody asks to stop."""
         task = asyncio.create_task(work, name="lead")
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
         await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)

@@ -1,7 +1,7 @@
-"""What the API server last said about runs, their RayClusters and their pods. No I/O.
+"""The last known state of runs, their RayClusters and their pods. No I/O.
 
-Fed by watches, by the answers to this operator's own writes (it reads its own writes), and by the watchdog's lists. An
-older version never replaces a newer one, and what was deleted does not come back with a late event.
+Watches, the answers to this operator's own writes (so it reads its own writes) and the watchdog's lists fill it. An
+older version never replaces a newer one, and a deleted object does not come back with a late event.
 """
 
 from collections import OrderedDict
@@ -32,7 +32,7 @@ _SLIM: Mapping[Kind, Callable[[Form], dict[str, Any]]] = {
 
 
 def run_key(kind: Kind, form: Form) -> Key | None:
-    """The run that an object is about, None when it is about none."""
+    """The run that an object belongs to, None if it belongs to none."""
     metadata = form["metadata"]
     if kind == Kind.RUN:
         return key_of(form)
@@ -45,7 +45,7 @@ def run_key(kind: Kind, form: Form) -> Key | None:
 
 
 def version_of(form: Form) -> int:
-    """Resource versions are compared as the numbers that they are."""
+    """The resource version as a number, for comparisons."""
     return int(form["metadata"]["resourceVersion"])
 
 
@@ -69,14 +69,14 @@ class Cache:
         return self._owned(Kind.POD, key)
 
     def known(self) -> set[Key]:
-        """Every run that anything here is about."""
+        """Every run that is in the cache, or that an object in the cache belongs to."""
         return {*self._objects[Kind.RUN], *self._of_run[Kind.CLUSTER]}
 
     def count(self, kind: Kind) -> int:
         return len(self._objects[kind])
 
     def apply(self, kind: Kind, form: Form) -> Key | None:
-        """Take in an object; the run to look at, or None when nothing changed."""
+        """Store an object. Returns the run to look at, or None if nothing changed."""
         run, place = run_key(kind, form), key_of(form)
         if run is None or form["metadata"]["uid"] in self._gone:
             return None
@@ -89,12 +89,12 @@ class Cache:
         return run
 
     def remove(self, kind: Kind, form: Form) -> Key | None:
-        """Take in a deletion; the run to look at, or None when it is about no run."""
+        """Store a deletion. Returns the run to look at, or None if the object belongs to no run."""
         self.forget(kind, key_of(form), form["metadata"]["uid"])
         return run_key(kind, form)
 
     def forget(self, kind: Kind, place: Key, uid: str) -> None:
-        """The object with that uid is gone and never comes back."""
+        """Remove the object with that uid: it is gone and never comes back."""
         self._gone[uid] = None
         while len(self._gone) > MAX_TOMBSTONES:
             self._gone.popitem(last=False)
@@ -109,14 +109,14 @@ class Cache:
                 del self._of_run[kind][run]
 
     def restore(self, kind: Kind, form: Form) -> Key | None:
-        """Take in an object that counted as gone although the API server, asked for it, has it."""
+        """Store an object again that counted as gone: asked for it, the API server says that it exists."""
         self._gone.pop(form["metadata"]["uid"], None)
         return self.apply(kind, form)
 
     def repair(self, kind: Kind, listed: Iterable[Form], list_version: str, namespace: str | None = None) -> set[Key]:
-        """Make the cache (of one namespace) equal to a list; the runs for which something had been missed.
+        """Make the cache (of one namespace) equal to a list. Returns the runs for which events had been missed.
 
-        What was written after the list (its version is higher) stays.
+        Objects that were written after the list (their version is higher) stay.
         """
         changed: set[Key] = set()
         seen: set[str] = set()

@@ -9,7 +9,7 @@ def to_text(time: datetime) -> str:
 
 
 def from_text(text: str | None) -> datetime | None:
-    """Raises ValueError when the text is no RFC 3339 time."""
+    """Raises ValueError if the text is not an RFC 3339 time."""
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
 
 
@@ -18,10 +18,10 @@ def from_unix(seconds: float) -> datetime:
 
 
 class SteadyClock:
-    """The wall clock without its jumps, so that none of them makes a deadline pass.
+    """The wall clock without its jumps, so that a jump never makes a deadline pass.
 
-    It advances with the monotonic clock and follows the wall clock at `slew` seconds a second: a correction by a second
-    is caught up with in some ten, one by an hour counts for hours as if it had not been.
+    It advances with the monotonic clock and follows the wall clock at `slew` seconds a second. It follows a correction
+    by one second within about ten seconds; a correction by an hour has hardly any effect for hours.
     """
 
     def __init__(self, wall: Callable[[], datetime], monotonic: Callable[[], float], slew: float = 0.1) -> None:

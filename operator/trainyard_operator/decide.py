@@ -21,30 +21,30 @@ from trainyard_operator.policies.suspension import suspension
 from trainyard_operator.settings import Settings
 
 CHAIN: tuple[Policy, ...] = (
-    admission,  # is there anything to decide?
+    admission,  # is there anything to decide at all?
     suspension,  # may the run go on?
     resumption,  # where does it start?
     provisioning,  # its cluster,
-    selection,  # or the existing one that it is for
+    selection,  # or the existing cluster that it selects
     deadlines,  # is it late?
     submission,  # its job
     reporting,  # what the driver says
     completion,  # how the job ended
     retry,  # what a failure means
 )
-"""A policy that sets `done` ends these; a run that is being deleted is asked none of them."""
+"""When a policy sets `done`, the rest of these policies are skipped. A run that is being deleted skips them all."""
 
 ALWAYS: tuple[Policy, ...] = (
     stopping,  # a job on an existing cluster that nobody needs
     cleanup,  # clusters that nobody needs
     retention,  # the run's own time to live
-    summary,  # the conditions that sum it up
+    summary,  # the conditions that sum up the run
 )
-"""These are asked in every pass, terminal and suspended runs included."""
+"""These policies run in every pass, also for ended and suspended runs."""
 
 
 def decide(observed: Observed, now: datetime, settings: Settings) -> Plan:
-    """What to do for a run now, and what its status is then."""
+    """What to do for a run now, and its status after that."""
     context = Context(now, settings)
     plan = Plan(observed.run.status)
     for policy in () if observed.run.deleting else CHAIN:

@@ -1,28 +1,28 @@
-"""The operator's errors, drawn first. Everything that a client raises is one of these.
+"""The operator's errors. Every error that a client raises is one of these.
 
-`outcomes` has the table of which answer becomes which, and of what follows from it.
+The table in `outcomes` says which answer becomes which error, and what follows from it.
 
 ApiError
-├── NotFoundError        404: the resource is not served (yet), or somebody in between has answered, or
-│   └── GoneError        404 that names the object: it is not there
+├── NotFoundError        404: the resource is not served (yet), or a proxy in between has answered, or
+│   └── GoneError        404 that names the object: it does not exist
 ├── ConflictError        409, somebody else wrote first
-├── ExistsError          409, a create of what is already there
+├── ExistsError          409, create of an object that exists already
 ├── ForbiddenError       401, 403
 ├── InvalidError         400, 422 with the fields that are wrong: the same request can never succeed
 ├── DeniedError          any other 400, 422: by a webhook or an admission policy, which may change
-└── UnavailableError     429, 5xx, timeouts, connections: try again, at nobody's charge
-CredentialsError         no way to the API server is configured
-FencedError              a write without a Lease that is fresh enough
+└── UnavailableError     429, 5xx, timeouts, connections: try again; does not count as a failure
+CredentialsError         no credentials for the API server are configured
+FencedError              a write while the Lease was not renewed recently enough
 LeaseLostError           another replica leads; this process must end
 """
 
 
 class OperatorError(Exception):
-    """Base of everything below."""
+    """Base class of all errors below."""
 
 
 class ApiError(OperatorError):
-    """An answer of the Kubernetes API or of a dashboard that is no success. `status` is 0 when there was none."""
+    """A failed request to the Kubernetes API or to a dashboard. `status` is 0 if there was no answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

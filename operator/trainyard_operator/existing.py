@@ -1,7 +1,7 @@
-"""RayClusters that a run did not make but chose by its labels: read by the run's timer, never watched. No writes.
+"""Existing RayClusters that a run chose by labels: read by the run's timer, never watched. No writes.
 
-The API server is asked, not the cache, because these clusters carry no label of Trainyard's. Their head is known from
-KubeRay's own status; its token is in a Secret that the operator may read only where somebody granted it.
+The API server is asked, not the cache, because these clusters have none of Trainyard's labels. The head's address is in
+KubeRay's own status. The token is in a Secret that the operator may read only if somebody has granted this.
 """
 
 import base64
@@ -16,14 +16,14 @@ from trainyard_operator.readings.objects import TokenSource, read_cluster, read_
 from trainyard_operator.vocabulary import Reason
 
 CLUSTER_SECONDS = 5.0
-"""While a job runs, its cluster is read this often: the dashboard is what is asked at every poll."""
+"""While a job runs, its cluster is read at this interval; only the dashboard is asked at every poll."""
 TOKEN_SECONDS = 60.0
-"""A token is read again this often, so that a new one is found."""
+"""A token is read again after this time, so that a new token is found."""
 
 
 @dataclass
 class Chosen:
-    """What this process remembers of the cluster that a run has chosen: its last reading, and its token."""
+    """This process's memory of the cluster that a run has chosen: the last reading, and the token."""
 
     name: str | None = None
     read: float = 0
@@ -39,18 +39,18 @@ class ExistingClusters:
         self._monotonic = monotonic
 
     async def candidates(self, run: Run) -> tuple[Cluster, ...]:
-        """The clusters that the run's selector matches, by name, without those that are going."""
+        """The clusters that match the run's selector, by name, without those that are being deleted."""
         assert run.selector is not None
         forms, _ = await self._kube.list(CLUSTERS, run.key.namespace, selector_text(run.selector))
         found = [read_cluster(form) for form in forms if "deletionTimestamp" not in form["metadata"]]
         return tuple(sorted(found, key=lambda cluster: cluster.name))
 
     def is_due(self, run: Run, chosen: Chosen) -> bool:
-        """Whether the last reading is too old, provided that the run's timer is due."""
+        """Whether the run's timer is due and the last reading is too old."""
         return run.status.job_id is None or self._monotonic() - chosen.read >= CLUSTER_SECONDS
 
     async def refresh(self, run: Run, chosen: Chosen) -> None:
-        """Read the chosen cluster and, where it has one, its token. One that is going counts as gone."""
+        """Read the chosen cluster and, if it has one, its token. A cluster that is being deleted counts as gone."""
         assert run.status.cluster_name is not None
         try:
             form = await self._kube.get(CLUSTERS, run.key.namespace, run.status.cluster_name)
@@ -86,9 +86,9 @@ class ExistingClusters:
             secret = await self._kube.get(SECRETS, namespace, source.secret)
         except errors.ForbiddenError:
             return Reason.TOKEN_NOT_READABLE, (
-                f"the RayCluster asks for a token, and the operator may not read {place}: grant `get` on that one "
+                f"the RayCluster asks for a token, and the operator may not read {place}: grant `get` on that "
                 f"Secret with the chart's value existingClusters.tokenSecrets ({{namespace: {namespace}, "
-                f"secrets: [{source.secret}]}}), or with a Role of your own"
+                f"secrets: [{source.secret}]}}), or with your own Role"
             )
         except errors.GoneError:
             return Reason.TOKEN_MISSING, f"the RayCluster asks for a token, and {place} does not exist"
@@ -99,7 +99,7 @@ class ExistingClusters:
 
 
 def selector_text(labels: Mapping[str, str]) -> str:
-    """A label selector as the API server takes it."""
+    """A label selector in the form of the API server's query parameter."""
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 

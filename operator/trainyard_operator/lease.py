@@ -1,8 +1,8 @@
-"""Who acts: one replica, the holder of a Lease. The others keep warm caches and wait.
+"""Leader election: only the replica that holds a Lease acts. The others keep warm caches and wait.
 
-A record is taken over when it has not changed for its duration as seen from here: clocks of two machines are never
-compared. The holder may write only while its last renewal is younger than half of the duration (`check`), so a process
-that was frozen, or cut off, stops writing before another one starts.
+A replica takes a Lease over when it has not seen it change for the Lease's duration, so the clocks of two machines are
+never compared. The holder may write only while its last renewal is younger than half of the duration (`check`), so a
+process that was frozen or cut off stops writing before another one starts.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Lease:
             raise errors.FencedError("the Lease was not renewed in time; nothing is written")
 
     async def acquire(self) -> None:
-        """Return as soon as the Lease is held. The API server's absence is waited out."""
+        """Return as soon as the Lease is held. If the API server does not answer, wait until it does."""
         while True:
             if await self._try_to_take():
                 return
@@ -70,7 +70,7 @@ class Lease:
             await self.renew()
 
     async def renew(self) -> None:
-        """One renewal. Raises LeaseLostError when the Lease is another's, or could not be renewed in time."""
+        """One renewal. Raises LeaseLostError if another replica has the Lease, or if it was not renewed in time."""
         started = self._clock()
         try:
             self._record = await self._write(self._record)
@@ -85,7 +85,7 @@ class Lease:
             raise errors.LeaseLostError(f"not renewed for {age:.0f} s: {problem}")
 
     async def release(self) -> None:
-        """Let another replica take it at once. Failing is harmless: it runs out by itself."""
+        """Release the Lease, so that another replica can take it at once. A failure is harmless: the Lease expires."""
         if self._record is None or self._renewed is None:
             return
         record, self._record, self._renewed = self._record, None, None
@@ -96,9 +96,10 @@ class Lease:
             return
 
     async def _look(self) -> str | None:
-        """After a conflict: still ours means that somebody only touched it; gone, that it has to be made anew.
+        """After a conflict: if the Lease is still ours, somebody only touched it; if it is gone, it is created again.
 
-        What kept it from looking, None when nothing did. Raises LeaseLostError when the Lease is another's.
+        Returns the problem that prevented the look, None if there was none. Raises LeaseLostError if another replica
+        has the Lease.
         """
         try:
             self._record = await self._read()
@@ -126,15 +127,15 @@ class Lease:
         return True
 
     async def _read(self) -> Form | None:
-        """None when there is none."""
+        """The Lease, None if it does not exist."""
         try:
             return await self._kube.read_lease(self._namespace, self._settings.name, self._settings.request)
         except errors.NotFoundError:
             return None
 
     def _is_free(self, record: Form) -> bool:
-        """Released, or unchanged for its duration since it was first seen like this, or taken by a request of this
-        process whose answer was lost."""
+        """Whether the Lease is released, or has not changed for its duration since this process saw it first, or was
+        taken by a request of this process whose answer was lost."""
         spec = record.get("spec", {})
         if spec.get("holderIdentity") in (None, "", self.identity):
             return True

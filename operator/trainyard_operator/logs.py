@@ -1,4 +1,4 @@
-"""Logs as JSON lines: time, level, logger, message, and for what is about a run its namespace/name."""
+"""Logs as JSON lines: time, level, logger, message, and in lines about a run its namespace/name."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Everything to standard error; kopf's own chatter only when something is wrong."""
+    """Log to standard error; of kopf's own messages only warnings and errors."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
@@ -31,5 +31,5 @@ def configure(level: str) -> None:
     root.setLevel(level)
     for name in ("kopf", "aiohttp.access"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
-    # It would warn at every start that it leaves signals alone, which is what is wanted of a thread.
+    # At every start kopf would warn that it does not handle signals. In a thread that is right.
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)

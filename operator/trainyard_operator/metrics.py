@@ -1,8 +1,8 @@
 """/metrics: the operator's own instruments, and a collector over the cache, so that a series ends with its object.
 
-Labels are namespace, name and closed sets; units and base units in the names. Per-run series are exported by the holder
-of the Lease only; of a run that is over there is what its status says, and nothing of its trials.
-docs/reference/prometheus.md lists them all.
+Labels are namespace, name and closed sets; names contain the base unit. Only the holder of the Lease exports the series
+of runs. For a run that is over, these have the values of its status; there are no series of its trials.
+docs/reference/prometheus.md lists all metrics.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ from trainyard_operator.vocabulary import TERMINAL, Phase
 RUN = ["namespace", "name"]
 TRIAL = [*RUN, "trial"]
 MAX_TRIALS = 20
-"""Trials of one run with series of their own: running ones first, then the latest."""
+"""Most trials of one run that have their own series: first the running trials, then the latest."""
 PENDING = "Pending"
 VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 
@@ -39,12 +39,12 @@ PROGRESS = {
 }
 """Keys of the driver's progress: metric, help, factor to the base unit."""
 RATES = frozenset({"envStepsPerSecond", "episodesPerSecond", "estimatedSecondsLeft"})
-"""What means something only while the run goes on."""
+"""Keys that have a meaning only while the run is active."""
 LOSS = "train/loss"
 
 
 class Instruments:
-    """What the operator counts about itself."""
+    """The operator's metrics about itself."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.reconciles = Histogram(
@@ -89,7 +89,7 @@ class Instruments:
 
 @dataclass(eq=False)
 class RunCollector(Collector):
-    """Series of runs and trials, made from the cache and the freshest readings at every scrape."""
+    """Series of runs and trials. Every scrape makes them from the cache and the latest readings."""
 
     cache: Cache
     memory: Callable[[Key], Memory | None]
@@ -113,7 +113,7 @@ class RunCollector(Collector):
             yield from self._runs()
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing ahead of time: the registry needs no example of series that depend on the cache."""
+        """Describes nothing in advance: the series depend on the cache."""
         return ()
 
     def _runs(self) -> Iterator[Metric]:
@@ -168,7 +168,7 @@ class RunCollector(Collector):
 
 
 def what_runs(spec: Mapping[str, Any]) -> tuple[str, str]:
-    """Kind (algorithm, trainable, entrypoint) and name; a program has none."""
+    """Kind (algorithm, trainable, entrypoint) and name; a program has no name."""
     if "algorithm" in spec:
         return "algorithm", str(spec["algorithm"].get("name", ""))
     if "trainable" in spec:

@@ -1,4 +1,4 @@
-"""What the operator observes and what it decides: frozen values, made at the edge, read by the policies. Pure."""
+"""The values that the operator observes and decides: frozen, built by the readers, read by the policies. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,18 +43,18 @@ class Run:
 
     @property
     def selector(self) -> Mapping[str, str] | None:
-        """Labels of the existing RayCluster that the run is for; None for a run that has a cluster made."""
+        """Labels of the existing RayCluster that the run selects; None for a run with its own cluster."""
         selector = self.spec.get("cluster", {}).get("selector")
         return None if selector is None else selector["matchLabels"]
 
     @property
     def guarded(self) -> bool:
-        """Whether the object cannot go before its job on an existing cluster is stopped."""
+        """Whether the object stays until its job on an existing cluster is stopped."""
         return FINALIZER in self.finalizers
 
     @property
     def unwanted_since(self) -> datetime | None:
-        """When the job of the current attempt lost its reason to run, by the record; None while it has one."""
+        """Since when, by the status, the job of the current attempt should not run any more; None while it should."""
         status = self.status
         ended = status.attempts[-1].end_time if status.attempt_over else status.completion_time
         times = [time for time in (ended, self.deletion_time) if time is not None]
@@ -70,7 +70,7 @@ class Run:
 
     @property
     def active_deadline(self) -> float | None:
-        """Seconds, None for no limit."""
+        """Seconds; None means no limit."""
         return self.spec.get("activeDeadlineSeconds")
 
     @property
@@ -80,12 +80,12 @@ class Run:
 
     @property
     def cluster_ttl(self) -> float:
-        """Seconds that the cluster outlives the run."""
+        """Seconds that the cluster stays after the run's end."""
         return float(self.spec.get("clusterTTLSecondsAfterFinished", 0))
 
     @property
     def ttl(self) -> float | None:
-        """Seconds that this object outlives the run's end; None for ever."""
+        """Seconds that this object stays after the run's end; None means for ever."""
         return self.spec.get("ttlSecondsAfterFinished")
 
 
@@ -93,9 +93,9 @@ class Run:
 class Cluster:
     """A RayCluster, made for a run or chosen by its selector.
 
-    `suspended` as soon as anybody asks for it; `suspension_changed` is when KubeRay last finished or left a suspension.
-    `trouble` is KubeRay's own reason and message for pods that it cannot create; `locked` is why the operator has no
-    token for a chosen cluster that asks for one.
+    `suspended` is true as soon as anybody asks for a suspension; `suspension_changed` is when KubeRay last finished or
+    left one. `trouble` is KubeRay's own reason and message for pods that it cannot create; `locked` is the reason why
+    the operator has no token for a chosen cluster that asks for one.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class PodProblem:
-    """Why a pod does not come up, in Kubernetes' own words."""
+    """Why a pod does not start, in Kubernetes' own words."""
 
     reason: str
     message: str
@@ -130,9 +130,10 @@ class PodEnd:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod of the run's current cluster. `end` is how its Ray container ended (last time), None when it never did.
+    """A pod of the run's current cluster. `end` is how its Ray container ended (last time), None if it never did.
 
-    `steps` is how far it has come: one for being there, placed on a node, each container that has run, and ready.
+    `steps` is its progress: one step each for existing, being placed on a node, each container that has run, being
+    ready.
     """
 
     name: str
@@ -147,17 +148,17 @@ class Pod:
 
     @property
     def unexplained(self) -> bool:
-        """It does not come up, and its status does not say why."""
+        """The pod does not start, and its status does not say why."""
         return self.phase == "Pending" and self.problem is None and not self.over
 
     @property
     def over(self) -> bool:
-        """Its processes are gone, or about to be."""
+        """The pod's processes are gone, or soon will be."""
         return self.deleting or self.phase in ("Failed", "Succeeded")
 
 
 class JobState(StrEnum):
-    """States of a job in Ray's Jobs API, and two that are the operator's."""
+    """States of a job in Ray's Jobs API, and two states that the operator adds."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -165,7 +166,7 @@ class JobState(StrEnum):
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     ABSENT = "ABSENT"
-    """The dashboard answers and knows no such job."""
+    """The dashboard answers that it does not know the job."""
     UNREACHABLE = "UNREACHABLE"
     """The dashboard does not answer."""
 
@@ -184,22 +185,22 @@ class Job:
 
     @property
     def unknown(self) -> bool:
-        """Nobody has said how the job is."""
+        """The state of the job is unknown."""
         return self.state in (JobState.UNREACHABLE, JobState.ABSENT)
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that a decision is made from.
+    """All input of a decision.
 
-    `cluster` and `pods` are the current attempt's; `strays` are other clusters of the run. `job` is None when the
-    dashboard was not read in this pass, and `may_call` says whether the run's timer lets this pass talk to it.
-    `source` is the run that spec.resumeFrom names, None when there is none or nobody has to know any more.
-    `candidates` are the RayClusters that the run's selector matches, None when nobody looked in this pass.
-    `progress` and `log_tail` are the freshest readings for the current job, of this pass or an earlier one;
-    `progress_error` says why the file at hand could not be used. `progress_read` is whether the file was read in this
-    pass (or is not there), `progress_complete` whether it was read after the job's end. `silence` is for how many
-    seconds this process has asked for the job without being told how it is; 0 in the first such pass.
+    `cluster` and `pods` belong to the current attempt; `strays` are other clusters of the run. `job` is None if the
+    dashboard was not read in this pass; `may_call` says whether the run's timer allows this pass to ask the dashboard.
+    `source` is the run that spec.resumeFrom names, None if there is none or it is no longer needed.
+    `candidates` are the RayClusters that match the run's selector, None if they were not listed in this pass.
+    `progress` and `log_tail` are the latest readings for the current job, from this pass or an earlier one;
+    `progress_error` says why the file could not be used. `progress_read` says whether the file was read in this
+    pass (or does not exist), `progress_complete` whether it was read after the job's end. `silence` is for how many
+    seconds this process has asked for the job without an answer about its state; 0 in the first such pass.
     """
 
     run: Run
@@ -220,12 +221,12 @@ class Observed:
 
     @property
     def unread(self) -> bool:
-        """A job that could be read and was not, because the timer was not due: to be read before it is ended."""
+        """A job that was not read only because the timer was not due. It has to be read before it is ended."""
         return self.run.status.job_id is not None and self.job is None and self.answering is not None
 
     @property
     def answering(self) -> Pod | None:
-        """The head pod whose dashboard can be asked: for some seconds also one that is going."""
+        """The head pod whose dashboard can be asked; for some seconds also one that is being deleted."""
         dying = (p for p in self.pods if p.head and p.deleting and p.phase == "Running")
         return self.head or next(dying, None)
 
@@ -240,19 +241,19 @@ class Observed:
 
 
 class FailureKind(StrEnum):
-    """What a failure costs."""
+    """What follows from a failure."""
 
     USER = "User"
-    """The user's to correct: never retried."""
+    """The user has to correct something: never retried."""
     RUN = "Run"
     """Charged to backoffLimit."""
     FINAL = "Final"
-    """Nobody's error in the specification, but a retry cannot help: a deadline, a job that somebody stopped."""
+    """The specification is right, but a retry cannot help: a deadline, a job that somebody stopped."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the current attempt, or the run before its first, cannot go on."""
+    """Why the current attempt, or the run before its first attempt, cannot continue."""
 
     kind: FailureKind
     reason: str
@@ -264,7 +265,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class CreateCluster:
-    """Create the token's Secret, when there is one, then the RayCluster."""
+    """Create the Secret with the token, if there is one, then the RayCluster."""
 
     secret: Manifest | None
     cluster: Manifest
@@ -279,7 +280,7 @@ class SubmitJob:
 
 @dataclass(frozen=True)
 class Guard:
-    """Add the finalizer: from now on the object cannot go before its job is stopped."""
+    """Add the finalizer: from now on the object stays until its job is stopped."""
 
 
 @dataclass(frozen=True)
@@ -299,7 +300,7 @@ class KeepResults:
 
 @dataclass(frozen=True)
 class DeleteCluster:
-    """Decided by `policies/cleanup.py` alone. The other deleter of clusters is `orphans.py`, for runs that are gone."""
+    """Only `policies/cleanup.py` decides this. `orphans.py` also deletes clusters, those of runs that are gone."""
 
     name: str
     uid: str
@@ -320,9 +321,9 @@ class Created:
 
 @dataclass(frozen=True)
 class Refused:
-    """The API server (or Ray) refused an effect for a reason that belongs into the status.
+    """The API server (or Ray) refused an effect, and the status has to show the reason.
 
-    `hopeless` when the same request can never succeed.
+    `hopeless`: the same request can never succeed.
     """
 
     reason: str
@@ -337,14 +338,14 @@ class Submitted:
 
 @dataclass(frozen=True)
 class GuardChanged:
-    """The object has its finalizer, or has it no longer, and with it another resourceVersion."""
+    """The finalizer was added or removed, so the object has another resourceVersion."""
 
     resource_version: str
 
 
 @dataclass(frozen=True)
 class NotYet:
-    """Ray does not take the job yet; asked again by the timer."""
+    """Ray does not accept the job yet; the timer asks again."""
 
     message: str
 
@@ -361,14 +362,14 @@ class ResultsLost:
 
 @dataclass(frozen=True)
 class NotDeleted:
-    """The API server does not let a cluster go; asked again."""
+    """The API server does not delete a cluster; it is asked again."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Postponed:
-    """The API server could not be asked, or has more to tell first: the effect is planned again by a later pass."""
+    """The API server did not answer, or the object has to be read first: a later pass plans the effect again."""
 
     message: str
     seconds: float
@@ -381,8 +382,8 @@ Outcome = Created | GuardChanged | Refused | Submitted | NotYet | ResultsKept | 
 class Plan:
     """A decision as it passes through the policies.
 
-    `done` ends the chain. `requeue_after` is the soonest look at the run that anybody asked for, `poll_after` the
-    soonest reading of its dashboard (seconds; None for no need).
+    `done` ends the chain. `requeue_after` is when the run must be looked at again, the earliest that a policy asked
+    for; `poll_after` is the same for the next reading of its dashboard (seconds; None means no need).
     """
 
     status: Status

@@ -1,4 +1,4 @@
-"""Names that follow from a run's name and uid and its counters. Pure; the same input gives the same name for ever."""
+"""Names that follow from a run's name, uid and counters. Pure; the same input always gives the same name."""
 
 import hashlib
 import hmac
@@ -9,13 +9,13 @@ LABEL_ATTEMPT = "trainyard.dev/attempt"
 ANNOTATION_GENERATION = "trainyard.dev/generation"
 
 MAX_CLUSTER_NAME = 50
-"""KubeRay cuts the name of the token's Secret, and of pods, to their last 50 characters."""
+"""KubeRay keeps only the last 50 characters of the names of pods and of the token's Secret."""
 
 
 def cluster_name(run: str, uid: str, attempt: int) -> str:
     """Name of the RayCluster, and of its token's Secret: the run's name, 5 hex digits of the uid, the attempt.
 
-    The uid keeps a run that is deleted and created again apart from its predecessor's dying cluster.
+    If a run is deleted and created again, the uid distinguishes its cluster from the old one that is being deleted.
     """
     suffix = f"-{hashlib.sha256(uid.encode()).hexdigest()[:5]}-{attempt}"
     return run[: MAX_CLUSTER_NAME - len(suffix)].rstrip("-") + suffix
@@ -42,5 +42,5 @@ def auth_token(key: bytes, uid: str, attempt: int) -> str:
 
 
 def spread(text: str) -> float:
-    """A number from 0 up to 1 that follows from a text: what is to differ among runs, and not from pass to pass."""
+    """A number from 0 up to 1 that follows from a text. It differs from run to run, but not from pass to pass."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32

@@ -1,4 +1,4 @@
-"""observe: the cached objects of a run, and one reading of its dashboard when the run's own timer is due."""
+"""observe: reads the cached objects of a run and, when the run's own timer is due, its dashboard once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,12 +23,12 @@ from trainyard_operator.vocabulary import ConditionType
 PROGRESS_LINES = 2
 LOG_LINES = 60
 MAX_LOG = 8192
-"""Bytes of a log that are remembered: a line that a progress bar draws again and again has any length."""
+"""Bytes of a log that are remembered: a line with a progress bar can have any length."""
 
 
 @dataclass
 class Memory:
-    """What this process remembers of a run between passes. Losing it costs a reading, never a decision."""
+    """This process's memory of a run between passes. If it is lost, a reading is repeated; decisions do not change."""
 
     uid: str
     job_id: str | None = None
@@ -56,7 +56,7 @@ class Memory:
                 self.log_tail = ""
 
     def end(self) -> None:
-        """The run has ended and its results are safe: what was read of its job is not needed any more."""
+        """The run has ended and its results are safe: forget the readings of its job."""
         self.progress, self.progress_error, self.log_tail = None, None, ""
 
 
@@ -70,7 +70,7 @@ class Observer:
     kuberay: Callable[[], bool] = field(default=lambda: True)
 
     async def observe(self, run: Run, memory: Memory) -> Observed:
-        """Everything about a run, as fresh as it has to be."""
+        """Everything about a run, as recent as necessary."""
         if run.selector is not None:
             return await self._observe_existing(run, memory)
         cluster, strays, pods = self._cached(run)
@@ -89,7 +89,7 @@ class Observer:
         return _remembered(observed, memory)
 
     async def _source(self, run: Run) -> Run | None:
-        """The run whose results this one starts from, asked for until their place is on record."""
+        """The run from whose results this run starts. Read until the place of the results is on record."""
         name = run.spec.get("resumeFrom", {}).get("run")
         status = run.status
         known = (status.resumed_from or {}).get("run") == name
@@ -102,7 +102,7 @@ class Observer:
             return None
 
     async def _observe_existing(self, run: Run, memory: Memory) -> Observed:
-        """The same for a run on a cluster that it chose: all of it is read by the run's timer, nothing is watched."""
+        """The same for a run on an existing cluster: the run's timer reads everything, nothing is watched."""
         existing, chosen = ExistingClusters(self.kube, self.monotonic), memory.chosen
         job_id = _job_to_read(run)
         memory.start_job(run.status.job_id)
@@ -158,7 +158,7 @@ class Observer:
         return cluster, strays, pods
 
     async def _confirm(self, run: Run, cluster: Cluster | None, pods: tuple[Pod, ...]) -> bool:
-        """Ask the API server before a cluster, or a head with a job, counts as gone: watches lag behind each other."""
+        """Ask the API server before a cluster, or a head with a job, counts as gone, because watches may lag."""
         status = run.status
         if status.terminal or status.attempt_over or status.cluster_name is None:
             return False
@@ -178,14 +178,14 @@ class Observer:
 
     @staticmethod
     def _wants_reading(run: Run, memory: Memory) -> bool:
-        """A job that may run, or an ended run whose last line has not been read yet."""
+        """Whether a job may be running, or the last line of an ended run has not been read yet."""
         if run.status.terminal:
             return not run.status.is_true(ConditionType.RESULTS_KEPT) and not memory.progress_complete
         return not run.status.attempt_over
 
     async def _read(self, observed: Observed, job_id: str, cluster: Cluster, pod: Pod, memory: Memory) -> Observed:
-        """With one reading of the Jobs API and, after it, of the driver's files: in that order, so that a file that is
-        read when the job is over has its last line."""
+        """Add one reading of the Jobs API and then of the driver's files. In this order, a file that is read after the
+        job's end contains its last line."""
         head = self._head(observed.run, cluster, pod, memory)
         reading = await self.dashboards.job(head, job_id)
         observed = self._heard(observed, reading.job, memory)
@@ -193,7 +193,7 @@ class Observer:
         if reading.job.unknown:
             return observed
         if memory.node_id is None:
-            # Ray has no node for the driver yet, or never had one: there is no file.
+            # Ray has not placed the driver on a node yet, or never did: there is no file.
             memory.progress_complete |= reading.job.over
             return replace(observed, progress_read=True)
         read = await self._read_progress(head, job_id, memory)
@@ -212,7 +212,7 @@ class Observer:
         return replace(observed, job=job, silence=now - since if job.unknown else 0)
 
     async def _read_progress(self, head: Head, job_id: str, memory: Memory) -> bool:
-        """Whether the file could be read, also where it is not there or cannot be used."""
+        """Whether reading the file worked, also if the file does not exist or cannot be used."""
         assert memory.node_id is not None
         try:
             found = await self.dashboards.tail(head, memory.node_id, names.progress_file(job_id), PROGRESS_LINES)
@@ -226,7 +226,7 @@ class Observer:
         return True
 
     async def _read_pod_log(self, run: Run, pods: tuple[Pod, ...], memory: Memory) -> None:
-        """A head that ended before it took a job has only its pod's log to say why."""
+        """If a head ended before a job was submitted, only its pod's log can say why."""
         ended = next((p for p in pods if p.head and p.over and p.end), None)
         if ended is None or run.status.job_id or run.status.attempt_over or memory.log_tail:
             return
@@ -238,7 +238,7 @@ class Observer:
 
 
 def _remembered(observed: Observed, memory: Memory) -> Observed:
-    """With what this pass or an earlier one has read of the job."""
+    """Add the readings of the job from this pass or an earlier one."""
     return replace(
         observed,
         progress=memory.progress,
@@ -249,9 +249,10 @@ def _remembered(observed: Observed, memory: Memory) -> Observed:
 
 
 def _job_to_read(run: Run) -> str | None:
-    """The job on an existing cluster that is of interest: the submitted one, or one that may have to be stopped.
+    """The job to look at on an existing cluster: the submitted job, or a job that may have to be stopped.
 
-    A submission that is not on record (the process ended in between) has the same name: it follows from the counters.
+    A submission that is not on record (because the process ended before) has the same name, which follows from the
+    counters.
     """
     status = run.status
     if run.guarded and run.unwanted_since is not None:

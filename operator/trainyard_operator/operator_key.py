@@ -1,9 +1,9 @@
 """Creates the operator's key, once: `python -m trainyard_operator.operator_key`, the init container of the operator.
 
-The key is a Secret in the operator's own namespace; the tokens of all Ray clusters are derived from it. This is a step
-of its own because the operator may create Secrets but read none: afterwards the kubelet gives it the value.
+The key is a Secret in the operator's own namespace; the tokens of all Ray clusters are derived from it. This is a
+separate step because the operator may create Secrets but not read them: afterwards the kubelet passes it the value.
 
-One request with the standard library: importing the Kubernetes client would take longer than all the rest.
+It makes one request with the standard library: importing a Kubernetes client would take longer than everything else.
 """
 
 import json
@@ -23,11 +23,11 @@ CONFLICT = 409
 
 
 class KeyNotCreatedError(RuntimeError):
-    """The API server refused, in its own words."""
+    """The API server refused; the message is its own."""
 
 
 def ensure(server: str, account: Path, namespace: str) -> bool:
-    """Create the Secret with a random key of 64 hex digits; False, and nothing changed, when there is one already.
+    """Create the Secret with a random key of 64 hex digits. Returns False and changes nothing if it exists already.
 
     `server` is the API server's URL, `account` a folder with `token` and `ca.crt`, as Kubernetes mounts it.
     """

@@ -1,8 +1,8 @@
-"""Clusters whose run is gone: the second place that deletes clusters, beside `policies/cleanup.py`.
+"""Deletes clusters whose run is gone. The other place that deletes clusters is `policies/cleanup.py`.
 
-Kubernetes' garbage collector would delete them too; this is sooner, and whatever it leaves, the collector takes. The
-cache alone never decides that there is no owner: the API server is asked for the run, and for the cluster, which has
-lost its owner reference where somebody deleted the run with --cascade=orphan to keep it.
+Kubernetes' garbage collector would delete them too, but later; it also deletes everything that is left here. The
+cache alone never decides that there is no owner: the API server is asked for the run, and for the cluster. A cluster
+without an owner reference is kept: somebody deleted the run with --cascade=orphan.
 """
 
 import logging
@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 async def delete_orphans(key: Key, kube: KubeClient, cache: Cache, actor: Actor) -> float | None:
-    """Delete the clusters of a run that is gone. The seconds until there is more to do; None when there is not.
+    """Delete the clusters of a run that is gone. Returns the seconds until there is more to do, None if all is done.
 
-    Raises errors.ApiError, when nobody knows whether it is gone, and errors.FencedError.
+    Raises errors.ApiError if it is unknown whether the run is gone, and errors.FencedError.
     """
     clusters = [read_cluster(form) for form in cache.clusters(key)]
     if not clusters:
@@ -40,7 +40,7 @@ async def delete_orphans(key: Key, kube: KubeClient, cache: Cache, actor: Actor)
 
 
 async def _is_owned(namespace: str, name: str, uid: str, kube: KubeClient, cache: Cache) -> bool:
-    """Whether the cluster still has an owner that could be gone; what is not so leaves the cache."""
+    """Whether the cluster still names the run as owner; otherwise it is removed from the cache."""
     try:
         form = await kube.get(CLUSTERS, namespace, name)
     except errors.GoneError:

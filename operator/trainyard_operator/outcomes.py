@@ -1,7 +1,7 @@
-"""What an answer of the API server means for a request: the one table. Pure.
+"""What an answer of the API server means for a request. Pure.
 
-From an HTTP answer to an error: `error_of` (its classes are drawn in `errors`). From a request and its error to what
-follows: `TABLE`. Nothing here ends a pass: the status is written whatever an effect has met.
+`error_of` turns an HTTP answer into an error (the classes are in `errors`). `TABLE` says what follows from a request
+and its error. Nothing here ends a pass: the status is written even if an effect has failed.
 """
 
 import json
@@ -25,15 +25,15 @@ class Request(StrEnum):
 
 class Meaning(StrEnum):
     DONE = "Done"
-    """What was wanted is so already."""
+    """The wanted state is there already."""
     ASK = "Ask"
-    """The cache may be behind: the object is read before anything else is concluded."""
+    """The cache may be old: the object is read before anything else is concluded."""
     REFUSED = "Refused"
-    """Said in the status, and tried again: a quota, a policy, a webhook may change."""
+    """Shown in the status, and tried again: a quota, a policy or a webhook may change."""
     HOPELESS = "Hopeless"
-    """Said in the status, and the end of the run: the same request can never succeed."""
+    """Shown in the status, and ends the run: the same request can never succeed."""
     LATER = "Later"
-    """Tried again a little later, at nobody's charge."""
+    """Tried again a little later; does not count as a failure."""
 
 
 _OTHERWISE = errors.ApiError
@@ -63,7 +63,7 @@ TABLE: Mapping[Request, Mapping[type[errors.ApiError], Meaning]] = {
         _OTHERWISE: Meaning.LATER,
     },
 }
-"""The nearest class counts: an error's own, else those that it is derived from."""
+"""The entry for the error's own class, otherwise for the nearest base class."""
 
 
 def meaning(request: Request, error: errors.ApiError) -> Meaning:
@@ -72,7 +72,7 @@ def meaning(request: Request, error: errors.ApiError) -> Meaning:
 
 
 def error_of(status: int, body: bytes) -> errors.ApiError:
-    """The error that an answer of the API server stands for."""
+    """The error for an answer of the API server."""
     said = _status_object(body)
     message = str(said.get("message") or body.decode(errors="replace"))[:MAX_MESSAGE]
     return _kind(status, said, message)(status, message)
@@ -95,8 +95,8 @@ def _kind(status: int, said: Mapping[str, Any], message: str) -> type[errors.Api
 def _by_schema(said: Mapping[str, Any], message: str) -> bool:
     """Whether the API server itself calls the object invalid.
 
-    It then names every field that is wrong. A ValidatingAdmissionPolicy (422 by default) names none, and a webhook (400
-    where it gives no code) is named by the message, also where it copies the API server's form.
+    Then it names every wrong field. A ValidatingAdmissionPolicy (422 by default) names no field. A webhook (400 if it
+    gives no code) is named in the message, even if it copies the form of the API server's answer.
     """
     causes = _details(said).get("causes") or []
     return bool(causes) and all(cause.get("field") for cause in causes) and not message.startswith(ADMISSION_WEBHOOK)
@@ -108,7 +108,7 @@ def _details(said: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _status_object(body: bytes) -> Mapping[str, Any]:
-    """The Status in an answer; {} when it is something else, of a proxy in between for instance."""
+    """The Status in an answer; {} if it is something else, for instance the answer of a proxy in between."""
     try:
         said = json.loads(body)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Why a pod does not come up, from its Events: for what neither its status nor its conditions say.
+"""Finds out from a pod's Events why it does not start, if neither its status nor its conditions say why.
 
-A sandbox or a volume that cannot be made (FailedCreatePodSandBox, FailedMount) is told in Events alone. They are not
-watched: one pod's are listed, while it waits without a reason of its own.
+Only Events report a sandbox or a volume that cannot be made (FailedCreatePodSandBox, FailedMount). Events are not
+watched: those of one pod are listed while it waits and its status gives no reason.
 """
 
 import logging
@@ -15,15 +15,15 @@ from trainyard_operator.model import Pod, PodProblem
 
 logger = logging.getLogger(__name__)
 PATIENCE = 10.0
-"""Seconds that a pod may be on its way before somebody asks."""
+"""Seconds that a pod may take to start before its Events are read."""
 ASK_AGAIN = 15.0
 TOLD_ELSEWHERE = frozenset({"FailedScheduling", "Unhealthy", "BackOff"})
-"""In the pod's conditions and its containers' states, or no trouble while it starts."""
+"""Reasons that the pod's status shows too, or that are no trouble while it starts."""
 
 
 @dataclass
 class Unexplained:
-    """What this process remembers of a run's pod that waits without a reason of its own."""
+    """This process's memory of a run's pod that waits while its status gives no reason."""
 
     pod: str
     since: float
@@ -39,7 +39,7 @@ class PodEvents:
     async def explain(
         self, namespace: str, pods: tuple[Pod, ...], before: Unexplained | None
     ) -> tuple[tuple[Pod, ...], Unexplained | None]:
-        """The pods, with what the Events of the first unexplained one say; and what to remember."""
+        """The pods, with the reason from the Events of the first unexplained pod; and what to remember."""
         pod = next((pod for pod in pods if pod.unexplained), None)
         if pod is None:
             return pods, None
@@ -63,5 +63,5 @@ class PodEvents:
 
 
 def _time(event: Mapping[str, Any]) -> str:
-    """RFC 3339 in UTC: the order of the texts is that of the times."""
+    """RFC 3339 in UTC, so that sorting the texts sorts the times."""
     return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"])

@@ -23,11 +23,11 @@ MEBIBYTE = 2**20
 
 
 def parse(quantity: str | int | float) -> float:
-    """The number that a quantity such as 500m, 2 or 4Gi stands for. Raises ValueError when it is none."""
+    """The number for a quantity such as 500m, 2 or 4Gi. Raises ValueError if the text is not a quantity."""
     text = str(quantity).strip()
     parts = _FORM.fullmatch(text)
     if parts is None:
-        raise ValueError(f"{text!r} is no quantity of 0 or more; write for instance 500m, 2, 4Gi")
+        raise ValueError(f"{text!r} is not a quantity of 0 or more; write for instance 500m, 2, 4Gi")
     return float(Decimal(parts[1]) * _SUFFIXES[parts[2]])
 
 

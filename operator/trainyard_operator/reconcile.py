@@ -44,15 +44,15 @@ from trainyard_operator.vocabulary import Phase
 
 logger = logging.getLogger(__name__)
 EPHEMERAL = frozenset({"progress", "trials", "best", "checkpoint", "analysis"})
-"""Fields that change all the time: alone they are written at most every `timing.progress_writes` seconds."""
+"""Fields that change all the time. If only these change, they are written at most every `timing.progress_writes` s."""
 TALK = EPHEMERAL | {"conditions"}
-"""With conditions, which may flip with every reading: written at once a few times, then at the same pace."""
+"""These fields and conditions, which may change with every reading: a few times written at once, then at that pace."""
 ANNOUNCE_AGAIN = 60.0
 """Seconds until an Event about the same condition is posted again."""
 
 
 class Asked(NamedTuple):
-    """Dashboards with a budget of their own: a namespace's, those that answer apart from those that may not."""
+    """Dashboards that share a budget: one namespace's dashboards that answer, or its dashboards that may not answer."""
 
     namespace: str
     answers: bool
@@ -83,7 +83,7 @@ class Reconciler:
         return self._memory.get(key)
 
     def may_ask(self, key: Key) -> Asked | None:
-        """Which dashboards the next pass over a run may wait for, None when it asks none."""
+        """The group of the dashboard that the next pass over a run may wait for, None if it asks none."""
         form, memory = self._cache.run(key), self._memory.get(key)
         if form is None or "clusterName" not in form.get("status", {}):
             return None
@@ -92,9 +92,9 @@ class Reconciler:
         return Asked(key.namespace, answers=memory is not None and memory.answers)
 
     async def reconcile(self, key: Key) -> float | None:
-        """One pass. The seconds until the run wants the next one by itself, None for never.
+        """One pass. Returns the seconds until the run needs the next pass, None for never.
 
-        Raises errors.ApiError and errors.FencedError: the pass is to be repeated later, at nobody's charge.
+        Raises errors.ApiError and errors.FencedError: the pass has to be repeated later; this is not a failure.
         """
         form = self._cache.run(key)
         if form is None:
@@ -141,7 +141,7 @@ class Reconciler:
         memory.next_poll = due if called or memory.next_poll is None else min(memory.next_poll, due)
 
     def _stretched(self, seconds: float) -> float:
-        """Beyond the budget of running jobs everybody is asked less often."""
+        """With more running jobs than the budget, all jobs are asked less often."""
         running = sum(1 for memory in self._memory.values() if memory.next_poll is not None)
         return seconds * max(1.0, running / self._settings.timing.poll_budget)
 
@@ -151,7 +151,7 @@ class Reconciler:
     async def _write(
         self, run: Run, form: Mapping[str, Any], status: Status, memory: Memory, now: datetime
     ) -> float | None:
-        """Write what changed. The seconds until a withheld write is due, None when nothing is withheld."""
+        """Write the changes. Returns the seconds until a withheld write is due, None if nothing is withheld."""
         before = form.get("status", {})
         patch = merge_patch(before, write_status(status))
         if not patch:
@@ -185,14 +185,14 @@ class Reconciler:
         return max(0.0, memory.reported + self._settings.timing.progress_writes - self._monotonic())
 
     async def _refresh(self, run: Run) -> None:
-        """The write met another version, or no run: read before anything is concluded from that."""
+        """The object has another version, or does not exist: read it before anything is concluded from that."""
         try:
             self._cache.apply(Kind.RUN, await self._kube.get(RUNS, run.key.namespace, run.key.name))
         except errors.GoneError:
             self._cache.forget(Kind.RUN, run.key, run.uid)
 
     async def _announce(self, run: Run, status: Status, memory: Memory, now: datetime) -> None:
-        """News are told once they are on record; an Event that cannot be posted changes nothing."""
+        """Post the news after they are on record; an Event that cannot be posted changes nothing."""
         if run.status.phase != status.phase or run.status.attempts != status.attempts:
             level = logging.WARNING if status.phase == Phase.FAILED else logging.INFO
             reason = status.failure.reason if status.failure else ""
@@ -205,7 +205,7 @@ class Reconciler:
                 logger.warning("event not posted: %s", error, extra={"run": str(run.key)})
 
     def _news(self, told: Iterable[Announcement], memory: Memory) -> Iterator[Announcement]:
-        """Without what was told of the same condition a moment ago."""
+        """Leave out news about a condition that had an Event a moment ago."""
         now = self._monotonic()
         memory.announced = {about: at for about, at in memory.announced.items() if now - at < ANNOUNCE_AGAIN}
         for one in told:
@@ -230,12 +230,12 @@ def _answers(observed: Observed, outcomes: Iterable[Outcome], *, before: bool) -
 
 
 def _version(run: Run, outcomes: Iterable[Outcome]) -> str:
-    """The version to write the status on: this pass may have changed the finalizer, on the version that it observed."""
+    """The version for the write of the status: this pass may have changed the finalizer and so the observed version."""
     return next((o.resource_version for o in outcomes if isinstance(o, GuardChanged)), run.resource_version)
 
 
 def _check_identity(status: Status, plan: Plan) -> None:
-    """A number is raised by a write of its own; an effect under a number that is not on record is a defect."""
+    """A counter is raised in a separate write. An effect under a counter that is not on record is a defect."""
     raised = (plan.status.attempt, plan.status.submission) != (status.attempt, status.submission)
     if raised and any(isinstance(effect, CreateCluster | SubmitJob) for effect in plan.effects):
         raise AssertionError("a counter and its effect in one decision")

@@ -1,4 +1,4 @@
-"""The operator's settings: flags, else TRAINYARD_OPERATOR_* variables, else defaults. All faults are told at once."""
+"""The operator's settings: from flags, TRAINYARD_OPERATOR_* variables or defaults. All faults are reported at once."""
 
 import argparse
 import json
@@ -26,14 +26,14 @@ class DashboardAccess(StrEnum):
     """How the operator reaches the heads' dashboards."""
 
     SERVICE = "Service"
-    """Through each head's Service: in the cluster."""
+    """Through each head's Service: inside the cluster."""
     API_PROXY = "ApiProxy"
     """Through the API server's proxy: from a laptop; needs services/proxy."""
 
 
 @dataclass(frozen=True)
 class TrainingDefaults:
-    """What a TrainingRun leaves out. `storage` has the form of spec.storage; None: checkpoints are lost."""
+    """Values for fields that a TrainingRun leaves out. `storage` is like spec.storage; None: checkpoints are lost."""
 
     image: str
     ray_version: str = "2.60.0"
@@ -43,14 +43,14 @@ class TrainingDefaults:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds. The poll of a running job is at most `poll` until `poll_budget` jobs run, then longer in proportion.
+    """Seconds. A running job is polled every `poll` or more often; with more than `poll_budget` jobs less often.
 
-    A head that has not answered within `slow_start`, and one that has fallen silent, are asked less often: a request
-    that nobody answers keeps a place of its namespace's share for `dashboard_timeout`. `poll_existing` is for looking
-    at a RayCluster that a run chooses, while no job of it runs there; a job on it that is no longer wanted is given up
-    after `stop_wait`. A head is lost after `dashboard_lost` of silence, of which this process has met the last
-    `own_silence` itself. A job that is to be suspended and does not say how it is, is asked for `last_word`. A watch
-    that has been quiet is asked every `watch_check` whether it has missed something.
+    A head that has not answered within `slow_start`, or that has become silent, is asked less often: a request
+    without an answer keeps a place in its namespace's share for `dashboard_timeout`. `poll_existing` is the interval
+    for an existing RayCluster while no job of the run is running there. The operator gives up stopping a job on such a
+    cluster after `stop_wait`. A head is lost after `dashboard_lost` of silence, if this process has itself seen
+    the last `own_silence` of it. Before a suspension, a job whose state is unknown is asked for `last_word`. After
+    `watch_check` without an event, the operator checks whether a watch has missed something.
     """
 
     poll: float = 1.0
@@ -89,7 +89,7 @@ class LeaseSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """`namespaces` empty: all. `namespace` is the operator's own, with its Lease. `key` makes the clusters' tokens."""
+    """Empty `namespaces`: all. `namespace` is the operator's own, with its Lease. Tokens are derived from `key`."""
 
     namespace: str
     key: bytes = field(repr=False)
@@ -183,19 +183,19 @@ def _key_file(text: str) -> bytes:
 
 OPTIONS = (
     _Option("namespace", "the operator's own namespace, where its Lease is", required=True),
-    _Option("key", "secret from which the clusters' tokens are made (prefer --key-file)", _key),
+    _Option("key", "secret from which the clusters' tokens are derived (prefer --key-file)", _key),
     _Option("key-file", "file with that secret", _key_file),
-    _Option("training-image", "image of runs that name none", required=True),
+    _Option("training-image", "image of runs without spec.image", required=True),
     _Option("ray-version", "version of Ray in that image (2.60.0)"),
-    _Option("image-pull-policy", "imagePullPolicy of runs that name none (Kubernetes' own rule)"),
-    _Option("default-storage", "JSON of spec.storage for runs that name none", _object),
+    _Option("image-pull-policy", "imagePullPolicy of runs without one (Kubernetes' own rule)"),
+    _Option("default-storage", "JSON like spec.storage, for runs without spec.storage", _object),
     _Option("identity", "name of this replica in the Lease (host name)"),
     _Option("watch-namespaces", "comma-separated namespaces to serve (all)", _names),
-    _Option("dashboard-access", "Service in a cluster, ApiProxy from outside (Service)", _access),
+    _Option("dashboard-access", "Service inside a cluster, ApiProxy from outside (Service)", _access),
     _Option("dashboard-url", "URL of dashboards with {namespace} and {cluster}, instead of --dashboard-access"),
     _Option("http-host", "address of /metrics, /healthz and /readyz (0.0.0.0)"),
     _Option("http-port", "its port (8080)", _count),
-    _Option("workers", "runs that are worked on at the same time (32)", _count),
+    _Option("workers", "number of runs that are processed at the same time (32)", _count),
     _Option("log-level", "debug, info, warning or error (info)", _level),
     _Option("cpu-request-per-logical-cpu", "cores requested for each of Ray's logical CPUs (0.25)", _number),
     _Option("head-cpu-request", "cores requested for Ray's services on the head (0.25)", _number),

@@ -1,7 +1,7 @@
-"""From what effects achieved to the status: each outcome goes to the policy that asked for its effect. Pure.
+"""Brings the outcomes of effects into the status: each outcome goes to the policy that planned its effect. Pure.
 
-An outcome is known only after the chain has decided, and a status is written once. So what sums a run up looks a second
-time here: `retry`, if an effect has failed the run, and `summary`. No other policy does.
+An outcome is known only after the chain has decided, and a status is written once. So two policies run a second time
+here: `retry`, if an effect has failed the run, and `summary`.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ from trainyard_operator.vocabulary import Reason
 
 
 def settle(observed: Observed, plan: Plan, outcomes: Iterable[Outcome], now: datetime, settings: Settings) -> Plan:
-    """The plan with the outcomes of its effects in its status. What it plans to do from here is done: no effects."""
+    """The plan with the outcomes of its effects in its status. Its effects are done, so it has none."""
     context = Context(now, settings)
     before = plan = replace(plan, effects=())
     for outcome in outcomes:
@@ -39,7 +39,7 @@ def settle(observed: Observed, plan: Plan, outcomes: Iterable[Outcome], now: dat
     if plan == before:
         return plan
     if plan.failure and not before.failure:
-        # The pass that finds this end on record cleans up and keeps the results.
+        # The next pass, which finds this end on record, cleans up and keeps the results.
         plan = steps.look_again(replace(retry(observed, plan, context), effects=()), 0)
     return summary(observed, plan, context)
 

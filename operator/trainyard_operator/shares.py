@@ -1,4 +1,4 @@
-"""Who goes next where many want the same thing: a semaphore with a bounded share for each group. One event loop."""
+"""A semaphore with a limited share for each group. For one event loop."""
 
 import asyncio
 from collections import Counter, OrderedDict, deque
@@ -10,7 +10,7 @@ G = TypeVar("G", bound=Hashable)
 
 
 class Shares(Generic[G]):
-    """At most `total` at a time, and at most `each` of one group. Groups take turns; within one, first come first."""
+    """At most `total` at a time, and at most `each` of a group. Groups take turns; a group's members go in order."""
 
     def __init__(self, total: int, each: int) -> None:
         self._total = total
@@ -28,7 +28,7 @@ class Shares(Generic[G]):
             await ready
         except asyncio.CancelledError:
             if not ready.cancelled():
-                self._end(group)  # the turn came in the same moment
+                self._end(group)  # the turn came at the same moment
             raise
         try:
             yield
@@ -50,6 +50,6 @@ class Shares(Generic[G]):
             self._waiting.move_to_end(group)
             if not self._waiting[group]:
                 del self._waiting[group]
-            if not ready.cancelled():  # by somebody who gave up
+            if not ready.cancelled():  # by a waiter that gave up
                 self._active[group] += 1
                 ready.set_result(None)

@@ -1,4 +1,4 @@
-"""The status of a TrainingRun as a value: read from the API's form, replaced, written back. Pure."""
+"""The status of a TrainingRun as a value. `status_form` reads and writes the API's form. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One ended attempt. `exit_code` is the driver's, None when there was none."""
+    """One ended attempt. `exit_code` is the driver's, None if there was none."""
 
     number: int
     cluster_name: str | None
@@ -53,14 +53,14 @@ class FailureStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """Everything the operator knows for good; what is None is absent in the API.
+    """All permanent knowledge of the operator about a run. Fields that are None are absent in the API.
 
     `attempt_start_time` starts the clocks of both deadlines: the cluster's creation, or the last release of quota; None
-    while nothing counts (queued, suspended, between attempts). `active_seconds` are those of closed periods.
+    while no time counts (queued, suspended, between attempts). `active_seconds` is the sum of the closed periods.
     `cluster_name` is set once the cluster of the attempt exists, `job_id` once Ray has accepted the submission.
     `cluster_ready_time` is when all pods of the attempt's cluster were ready for the first time, `progress_time` when
-    the driver of the job reported progress for the first time. `provisioning_steps` is how far the attempt's pods have
-    come (policies/provisioning_failure.py), since `provisioning_step_time`.
+    the driver of the job reported progress for the first time. `provisioning_steps` is the progress of the attempt's
+    pods (policies/provisioning_failure.py), reached at `provisioning_step_time`.
     """
 
     observed_generation: int | None = None
@@ -100,7 +100,7 @@ class Status:
 
     @property
     def attempt_over(self) -> bool:
-        """The current attempt has ended: its cluster is no longer wanted, and the next attempt has no number yet."""
+        """The current attempt has ended: its cluster is no longer needed, and the next attempt has no number yet."""
         return bool(self.attempts) and self.attempts[-1].number == self.attempt
 
     def active_for(self, now: datetime) -> float:
@@ -119,7 +119,7 @@ class Status:
 def with_condition(
     status: Status, kind: str, value: str | bool, reason: str, message: str, now: datetime, generation: int
 ) -> Status:
-    """The status with that condition set; its transition time moves only when its value does."""
+    """The status with that condition set. Its transition time changes only if its value changes."""
     text = value if isinstance(value, str) else str(value)
     old = status.condition(kind)
     since = old.last_transition_time if old and old.status == text else now
@@ -151,7 +151,7 @@ def requeued(status: Status) -> Status:
 
 
 def without_cluster_clocks(status: Status) -> Status:
-    """The status of a cluster that comes up anew."""
+    """The status for a cluster that starts again."""
     return replace(
         status,
         cluster_ready_time=None,
@@ -181,7 +181,7 @@ def with_attempt_ended(
 
 
 def tail(text: str, limit: int = MAX_LOG_TAIL) -> str:
-    """The last `limit` bytes of a text in UTF-8, from the start of a line where that is possible."""
+    """The last `limit` bytes of a text in UTF-8, from the start of a line if possible."""
     data = text.encode()
     if len(data) <= limit:
         return text

@@ -1,4 +1,4 @@
-"""The API's form of a status, both ways, and the merge patch between two of them. Pure."""
+"""Reads and writes the API's form of a status, and makes the merge patch between two of them. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ Form = dict[str, Any]
 
 
 def read_status(form: Mapping[str, Any] | None) -> Status:
-    """The status in the API's form as a value. Unknown fields are left out; an absent or empty form is a new run's.
+    """Reads the status from the API's form. Unknown fields are left out; an absent or empty form means a new run.
 
     Raises ValueError for a status that this operator could not have written.
     """
@@ -52,7 +52,7 @@ def read_status(form: Mapping[str, Any] | None) -> Status:
 
 
 def write_status(status: Status) -> Form:
-    """The status in the API's form; what is None or empty is left out."""
+    """The status in the API's form, without fields that are None or empty."""
     full = {
         "observedGeneration": status.observed_generation,
         "startedGeneration": status.started_generation,
@@ -103,7 +103,7 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> Form:
 
 
 def _plain(form: Mapping[str, Any]) -> Form:
-    """Times as text; without None and empty containers."""
+    """Times become text; None and empty containers are left out."""
     return {
         key: clock.to_text(value) if hasattr(value, "astimezone") else value
         for key, value in form.items()
@@ -184,5 +184,5 @@ def _write_failure(failure: FailureStatus | None) -> Form | None:
     if failure is None:
         return None
     more = {"logTail": failure.log_tail, "exitCode": failure.exit_code, "field": failure.field}
-    # The schema asks for these, empty or not.
+    # The schema requires these, even if they are empty.
     return {"kind": failure.kind, "reason": str(failure.reason), "message": failure.message} | _plain(more)

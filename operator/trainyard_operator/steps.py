@@ -24,14 +24,15 @@ def do(plan: Plan, *effects: Effect) -> Plan:
 
 
 def fail(plan: Plan, failure: Failure) -> Plan:
-    """The first failure of a pass is the one that counts."""
+    """Set the failure; only the first failure of a pass counts."""
     return plan if plan.failure else replace(plan, failure=failure)
 
 
 def condition(
     plan: Plan, observed: Observed, now: datetime, kind: str, value: str | bool, reason: str, message: str
 ) -> Plan:
-    """Set a condition. Its transition is from the value on record: what is set and set back in a pass has had none."""
+    """Set a condition. Its transition is from the value on record: a value that changes and changes back within a pass
+    has no transition."""
     status = with_condition(plan.status, kind, value, reason, message, now, observed.run.generation)
     recorded = observed.run.status.condition(kind)
     if recorded is not None and recorded.status == str(value):

@@ -1,4 +1,4 @@
-"""Words that users meet in a TrainingRun's status, each said once."""
+"""The words in a TrainingRun's status, each defined once."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -7,16 +7,16 @@ GROUP = "trainyard.dev"
 VERSION = "v1alpha1"
 KIND = "TrainingRun"
 FINALIZER = f"{GROUP}/stop-job"
-"""Only on runs with spec.cluster.selector: nothing but a request to Ray ends their job."""
+"""Only on runs with spec.cluster.selector: only a request to Ray can end their job."""
 
 
 class Phase(StrEnum):
     """Where a run is in its life."""
 
     PENDING = "Pending"
-    """Nothing runs: not looked at yet, KubeRay missing, or waiting between two attempts."""
+    """Nothing runs: the run is new, KubeRay is missing, or the run waits between two attempts."""
     QUEUED = "Queued"
-    """The RayCluster is suspended by somebody else, Kueue for instance: waiting for quota."""
+    """Somebody else, for instance Kueue, has suspended the RayCluster: the run waits for quota."""
     PROVISIONING = "Provisioning"
     """The RayCluster exists; the driver does not run yet."""
     RUNNING = "Running"
@@ -44,7 +44,7 @@ class ConditionType(StrEnum):
     QUOTA_RESERVED = "QuotaReserved"
     """False while the RayCluster is suspended by somebody else; absent when that never happened."""
     CLUSTER_READY = "ClusterReady"
-    """All pods of the RayCluster are ready; otherwise the reason is the pod's own."""
+    """All pods of the RayCluster are ready. If not, the condition has a pod's own reason."""
     RUNNING = "Running"
     """The driver runs; Unknown while the dashboard does not answer."""
     CLEANED_UP = "CleanedUp"
@@ -55,7 +55,7 @@ class ConditionType(StrEnum):
     JOB_LEFT = "JobLeftBehind"
     """The job on an existing RayCluster could not be stopped in time and may still run."""
     SPEC_CHANGED = "SpecChanged"
-    """The specification changed between the operator's look at it and the start: the run uses the older one."""
+    """The specification changed after the operator had read it, before the start: the cluster is from the older one."""
     PROGRESS_READABLE = "ProgressReadable"
     """False while the driver's progress file cannot be used."""
 
@@ -77,13 +77,13 @@ WRITERS: Mapping[ConditionType, tuple[str, ...]] = {
     ConditionType.SPEC_CHANGED: ("provisioning",),
     ConditionType.PROGRESS_READABLE: ("reporting",),
 }
-"""Which modules of `policies` write a condition. ClusterReady: `provisioning` of a cluster that is made, `selection`
-of one that is chosen, `summary` when there is none. Running: `completion` while Ray has the job, `submission` while
-it does not take it, `summary` when nobody knows better."""
+"""Which modules of `policies` write a condition. ClusterReady: `provisioning` for a cluster of the run, `selection`
+for an existing cluster, `summary` if there is none. Running: `completion` while Ray has the job, `submission` while
+Ray does not accept it, `summary` in all other cases."""
 
 
 class Reason(StrEnum):
-    """Reasons of failures and conditions that the operator gives itself; others are a pod's or a driver's own words."""
+    """Reasons of failures and conditions that the operator itself gives; other reasons come from a pod or a driver."""
 
     SUSPENDED = "Suspended"
     """The attempt ended because spec.suspend became true."""
@@ -109,21 +109,21 @@ class Reason(StrEnum):
     FINALIZER_REFUSED = "FinalizerRefused"
     """The operator may not set the finalizer of a run on an existing RayCluster, so it submits nothing."""
     RESUME_SOURCE = "ResumeSourceUnusable"
-    """The run of spec.resumeFrom does not exist, or has no checkpoint that this one can read."""
+    """The run of spec.resumeFrom does not exist, or has no checkpoint that this run can read."""
     HEAD_STARTING = "HeadStarting"
     """The head of the chosen RayCluster is not ready."""
     HEAD_READY = "HeadReady"
     CLUSTER_REFUSED = "ClusterRefused"
     """The API server, a webhook or a policy refused the RayCluster or its Secret."""
     CLUSTER_NOT_CREATED = "ClusterNotCreated"
-    """The API server, or a webhook that it asks, could not take the RayCluster now; tried again."""
+    """The API server, or a webhook that it calls, could not create the RayCluster now; tried again."""
     NAME_TAKEN = "ClusterNameTaken"
     OOM_KILLED = "OOMKilled"
     """The kernel has ended a container at its memory limit."""
     OUT_OF_MEMORY = "OutOfMemory"
-    """Ray's memory monitor has ended a process, before the kernel would have."""
+    """Ray's memory monitor has ended a process, before the kernel did."""
     DRIVER_FAILED = "DriverFailed"
-    """The driver exited other than 0 and gave no reason of its own."""
+    """The driver exited with a code other than 0 and gave no reason."""
     DRIVER_KILLED = "DriverKilled"
     """The driver was ended by a signal, by the kernel's out-of-memory killer for instance."""
     DRIVER_LOST = "DriverLost"
@@ -131,14 +131,14 @@ class Reason(StrEnum):
     JOB_STOPPED = "JobStopped"
     """Somebody stopped the Ray job."""
     JOB_REFUSED = "JobRefused"
-    """Ray's Jobs API refuses the job as such."""
+    """Ray's Jobs API refuses the job and will never accept it."""
     JOB_NOT_TAKEN = "JobNotTaken"
-    """The head is ready and still does not take the job; the message is its answer."""
+    """The head is ready but does not accept the job; the message is its answer."""
     IMAGE_LACKS_TRAINYARD = "ImageLacksTrainyard"
     IMAGE_LACKS_RAY = "ImageLacksRay"
     INVALID_SPEC = "InvalidSpec"
     INSUFFICIENT_RESOURCES = "InsufficientResources"
-    """The cluster as specified could never hold the run."""
+    """The specified cluster could never hold the run."""
     RETRYING = "Retrying"
     JOB_NOT_FOUND = "JobNotFound"
     """The dashboard answers and does not know the job; a second such answer counts as a lost head."""
@@ -150,4 +150,4 @@ class Reason(StrEnum):
     WAITING_FOR_PODS = "WaitingForPods"
     NO_CLUSTER = "NoCluster"
     NOT_DELETED = "NotDeleted"
-    """The API server does not let the RayCluster go."""
+    """The API server does not delete the RayCluster."""

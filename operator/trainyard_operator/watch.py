@@ -1,8 +1,8 @@
-"""Watches, by kopf: its `on.event` handlers feed the cache and the queue, and do nothing else.
+"""Watches with kopf: its `on.event` handlers feed the cache and the queue, and do nothing else.
 
-kopf runs in a thread with an event loop of its own, because its shutdown cancels every other task of its loop, and this
-process outlives it: it starts again when KubeRay appears. Storages are null, so that kopf annotates nothing; that is
-safe only because no handler here keeps state in kopf (pinned by a test).
+kopf runs in a thread with its own event loop, because its shutdown cancels every other task of its loop, and this
+process continues after it: kopf is started again when KubeRay appears. kopf's storages are null, so that it writes no
+annotations. This is safe only because no handler here keeps state in kopf (a test checks this).
 """
 
 import asyncio
@@ -26,14 +26,14 @@ SELECTORS: Mapping[Kind, str | None] = {
     Kind.CLUSTER: names.LABEL_RUN,
     Kind.POD: f"{names.LABEL_RUN},ray.io/cluster",
 }
-"""Server-side label selectors: only what belongs to runs is watched and cached."""
+"""Server-side label selectors: only objects of runs are watched and cached."""
 
 Deliver = Callable[[Kind, str | None, Mapping[str, Any]], None]
 """Called with the kind, the event's type (None for the initial list) and the object, in kopf's thread."""
 
 
 class NullDiffBaseStorage(kopf.DiffBaseStorage):
-    """Remembers nothing; also saves copying every object."""
+    """Stores nothing; this also saves copying every object."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
         return kopf.BodyEssence({})
@@ -65,7 +65,7 @@ class NullProgressStorage(kopf.ProgressStorage):
 
 
 class Watches:
-    """The kopf part. `start` and `stop` from the main thread; `ended` is called in kopf's when it ends by itself."""
+    """Runs kopf. Call `start` and `stop` from the main thread; kopf's thread calls `ended` when it ends by itself."""
 
     def __init__(
         self, namespaces: Collection[str], deliver: Deliver, request_timeout: float, ended: Callable[[], None]
@@ -95,7 +95,7 @@ class Watches:
         await asyncio.to_thread(self._thread.join, 15)
 
     def _run(self, stop: threading.Event) -> None:
-        """Ends with `stop`, or with the first failure of kopf: the watchdog is told, and acts on it."""
+        """Ends after `stop`, or with the first failure of kopf, which is reported to the watchdog."""
         try:
             asyncio.run(
                 kopf.operator(

@@ -1,11 +1,11 @@
-"""What watches cannot be trusted with, and looking for KubeRay.
+"""Checks whether watches have missed something, and looks for KubeRay.
 
-A stream can die without anybody noticing: a connection that nobody closes and that carries nothing any more. So every
-stream that has been quiet for a while is checked: has anything happened since the last revision that it told of? That
-costs one request that is answered with nothing, and a stream that has missed something is replaced, with one list.
+A stream can die silently: its connection stays open but carries nothing any more. So every stream that has been quiet
+for a while is checked: has anything happened since the last revision that it delivered? The check costs one request,
+usually with an empty answer. If a stream has missed something, it is replaced, with one list.
 
-After a 410 kopf lists again without telling of deletions. So everything is listed now and then, and held against the
-cache. An API server that does not answer is waited out: restarting this process would mend nothing.
+After a 410 kopf lists again without reporting deletions. So everything is listed now and then, and compared with the
+cache. If the API server does not answer, the watchdog waits: a restart of this process would not help.
 """
 
 import asyncio
@@ -25,20 +25,20 @@ from trainyard_operator.watch import RESOURCES, SELECTORS, Watches
 
 logger = logging.getLogger(__name__)
 GRACE = 2.0
-"""Seconds that a living stream may be later with an event than the check that asks for it."""
+"""Seconds that a working stream may deliver an event after the check has found it."""
 RESTART_PAUSE = 1.0
-"""Seconds before watches that have ended start again, so that what cannot start does not spin."""
+"""Seconds before ended watches start again, so that watches which cannot start do not loop without a pause."""
 DEATHS, DEATHS_WITHIN = 5, 600.0
 """Liveness fails when watches had to be replaced this often within that many seconds."""
 GONE = 410
 
 Place = tuple[Kind, str | None]
-"""What one stream is about: a kind, in one namespace or (None) in all."""
+"""What one stream watches: a kind, in one namespace or (None) in all namespaces."""
 
 
 @dataclass
 class Stream:
-    """The newest revision that a stream, or a list, has told of, and when the stream was last known to miss nothing."""
+    """The newest revision from a stream or a list, and when the stream was last known to have missed nothing."""
 
     version: int
     confirmed: float
@@ -82,32 +82,32 @@ class Watchdog:
         return Kind.CLUSTER in self.served
 
     def heard(self, kind: Kind, form: Form) -> None:
-        """A watch of that kind has told of an object."""
+        """A watch of that kind has delivered an object."""
         place = (kind, None if self._namespaces == [None] else form["metadata"]["namespace"])
         if stream := self._streams.get(place):
             stream.version = max(stream.version, version_of(form))
             stream.confirmed = self._monotonic()
 
     def ages(self) -> dict[str, float]:
-        """Seconds since the stream of a kind was last known to have missed nothing; of several the longest."""
+        """Seconds since the stream of a kind was last known to be complete; the longest time if there are several."""
         now, ages = self._monotonic(), dict[str, float]()
         for (kind, _), stream in self._streams.items():
             ages[str(kind)] = max(ages.get(str(kind), 0), now - stream.confirmed)
         return ages
 
     def wrong(self) -> str | None:
-        """For liveness: what a restart of this process may mend, None when all is well."""
+        """For liveness: a problem that a restart of this process may solve, None if there is none."""
         if len(self._deaths) == DEATHS and self._monotonic() - self._deaths[0] < DEATHS_WITHIN:
             return f"the watches have died {DEATHS} times within {DEATHS_WITHIN:.0f} s"
         return None
 
     def watches_ended(self) -> None:
-        """Kopf has ended by itself."""
+        """Called when kopf has ended by itself."""
         self._deaths.append(self._monotonic())
         self._woken.set()
 
     async def probe(self) -> None:
-        """Look which resources are served, and watch those. Raises errors.ApiError."""
+        """Find out which resources are served, and watch them. Raises errors.ApiError."""
         found = {Kind.POD}
         for kind in (Kind.RUN, Kind.CLUSTER):
             if await self._kube.serves(RESOURCES[kind]):
@@ -128,13 +128,13 @@ class Watchdog:
         self._unlisted = False
 
     async def check(self) -> None:
-        """Replace the watches when one that is quiet has missed something. Raises errors.ApiError."""
+        """Replace the watches if a quiet one has missed something. Raises errors.ApiError."""
         now = self._monotonic()
         for (kind, namespace), stream in list(self._streams.items()):
             if now - stream.confirmed < self._timing.watch_check / 2:
                 continue
             if await self._has_missed(kind, namespace, stream):
-                logger.warning("the watch of %s has missed something; watching anew", RESOURCES[kind].plural)
+                logger.warning("the watch of %s has missed something; starting new watches", RESOURCES[kind].plural)
                 self._deaths.append(self._monotonic())
                 await self._watch(self.served)
                 await self.relist()
@@ -142,7 +142,7 @@ class Watchdog:
             stream.confirmed = max(stream.confirmed, now)
 
     async def run(self) -> None:
-        """Probe, check and list for ever; the API server's absence is waited out."""
+        """Probe, check and list for ever; if the API server does not answer, wait until it does."""
         listed = self._monotonic()
         while True:
             await self._pause()
@@ -180,7 +180,7 @@ class Watchdog:
         self._unlisted = True
 
     async def _relist(self, kind: Kind, namespace: str | None) -> set[Key]:
-        """The runs for which the cache had missed something."""
+        """Returns the runs for which the cache had missed something."""
         forms, version = await self._kube.list(RESOURCES[kind], namespace, SELECTORS[kind])
         changed = self._cache.repair(kind, forms, version, namespace)
         stream = self._streams.setdefault((kind, namespace), Stream(0, self._monotonic()))

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 Check = Callable[[], str | None]
-"""None when all is well, else what is wrong."""
+"""None if all is well, otherwise what is wrong."""
 
 
 def application(registry: CollectorRegistry, alive: Check, ready: Check) -> web.Application:
@@ -31,7 +31,7 @@ def application(registry: CollectorRegistry, alive: Check, ready: Check) -> web.
 
 
 async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
-    """Start serving; `cleanup` of what is returned ends it."""
+    """Start serving; `cleanup` of the returned runner ends it."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()

@@ -1,4 +1,4 @@
-"""A queue of keys without duplicates, with timers. One event loop; nothing is lost while a key is being worked on."""
+"""A queue of keys without duplicates, with timers, for one event loop. Nothing is lost while a key is processed."""
 
 import asyncio
 from collections import OrderedDict
@@ -9,7 +9,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class WorkQueue(Generic[K]):
-    """`add` while a key is worked on makes it due again once it is done; a key is never with two workers.
+    """A key that is added while it is processed is due again afterwards; two workers never have the same key.
 
     Each key has at most one timer: the sooner one wins.
     """
@@ -33,7 +33,7 @@ class WorkQueue(Generic[K]):
             self._ready.set()
 
     def add_after(self, key: K, seconds: float) -> None:
-        """Add it when that time has passed, unless an earlier timer does."""
+        """Add the key after that time, unless an earlier timer does."""
         loop = asyncio.get_running_loop()
         due = loop.time() + seconds
         timer = self._timers.get(key)
@@ -49,7 +49,7 @@ class WorkQueue(Generic[K]):
             timer.cancel()
 
     async def get(self) -> K:
-        """The key that has waited longest; `done` must follow."""
+        """The key that has waited longest; call `done` afterwards."""
         while not self._waiting:
             self._ready.clear()
             await self._ready.wait()

@@ -1,4 +1,4 @@
-"""From a TrainingRun to what it needs: sizes, the RayCluster, the driver's command line, the results' ConfigMap. Pure.
+"""Builds what a TrainingRun needs: sizes, the RayCluster, the driver's command line, the results' ConfigMap. Pure.
 
-Not here: whether and when it is made (`policies`), and making it (`act`).
+Not here: whether and when an object is created (`policies`), and creating it (`act`).
 """

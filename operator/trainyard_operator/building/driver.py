@@ -12,20 +12,20 @@ from trainyard_operator.settings import TrainingDefaults
 from trainyard_operator.vocabulary import GROUP, KIND, VERSION, Reason
 
 MAX_ENTRYPOINT = 120_000
-"""Bytes. Linux takes at most 131072 in one argument, and Ray gives the line to the shell as one."""
+"""Bytes. Linux allows at most 131072 in one argument, and Ray passes the whole line to the shell as one argument."""
 
 
 def entrypoint(run: Run, seed: int, defaults: TrainingDefaults) -> str:
     """The shell line of the Ray job.
 
-    Values are part of the line, because a runtime environment would keep Ray from using the worker processes that it
-    started in advance. Raises SpecRefusedError for a specification too long for a command line.
+    Values are in the line and not in a runtime environment, because with one Ray could not use the worker processes
+    that it started in advance. Raises SpecRefusedError if the specification is too long for a command line.
     """
     spec = {**run.spec, "seed": seed}
     if storage := effective_storage(run.spec, defaults):
         spec["storage"] = storage
     if resumed := run.status.resumed_from:
-        # The driver knows places, not TrainingRuns.
+        # The driver cannot look up TrainingRuns, so it gets the place of the results.
         wanted = {key: value for key, value in run.spec["resumeFrom"].items() if key != "run"}
         spec["resumeFrom"] = wanted | {"uri": resumed["uri"]}
     document = {
@@ -53,14 +53,14 @@ def entrypoint(run: Run, seed: int, defaults: TrainingDefaults) -> str:
         raise SpecRefusedError(
             Reason.INVALID_SPEC,
             "spec",
-            f"the specification takes {size} bytes of the driver's command line, and {MAX_ENTRYPOINT} fit: "
+            f"the specification takes {size} bytes of the driver's command line; at most {MAX_ENTRYPOINT} fit: "
             "move long values into a file of the image or the storage",
         )
     return line
 
 
 def metadata(run: Run) -> Mapping[str, str]:
-    """What the Jobs API keeps beside the job: whose it is."""
+    """The metadata that the Jobs API stores with the job: the run that the job belongs to."""
     return {
         "trainyard.dev/uid": run.uid,
         "trainyard.dev/run": str(run.key),

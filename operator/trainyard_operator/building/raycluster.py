@@ -1,7 +1,7 @@
 """The RayCluster of an attempt, and the Secret with its token. Pure.
 
-The settings are those that made a head answer soonest (docs/decisions/0001 and docs/benchmarks.md): no CPU limit, with
-`num-cpus` given instead; no autoscaler monitor; a readiness probe every second; a short grace period.
+With these settings a head answers soonest (docs/decisions/0001 and docs/benchmarks.md): no CPU limit, but an explicit
+`num-cpus`; no autoscaler monitor; a readiness probe every second; a short grace period.
 """
 
 import copy
@@ -26,7 +26,7 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
 def token_secret(run: Run, token: str) -> Manifest:
-    """The Secret that KubeRay gives to the pods; KubeRay leaves an existing one alone."""
+    """The Secret that KubeRay gives to the pods. KubeRay does not change an existing Secret."""
     name = names.cluster_name(run.key.name, run.uid, run.status.attempt)
     return {
         "apiVersion": "v1",
@@ -74,7 +74,7 @@ def ray_cluster(run: Run, size: Size, defaults: TrainingDefaults) -> Manifest:
 
 
 def owner_reference(run: Run) -> Manifest:
-    """The run owns what it creates: deleting the run deletes it."""
+    """The run owns the objects that it creates: deleting the run deletes them."""
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": KIND,
@@ -127,10 +127,10 @@ def _template(run: Run, pod: PodSize, defaults: TrainingDefaults, asked: Mapping
     }
     if head:
         if secret := run.spec.get("recording", {}).get("database", {}).get("secretRef"):
-            # The recorder runs beside the driver: no worker needs the database's password.
+            # The recorder runs on the driver's node, so no worker needs the database's password.
             source = {"secretKeyRef": {"name": secret["name"], "key": DATABASE_SECRET_KEY}}
             spec["containers"][0].setdefault("env", []).append({"name": DATABASE_VARIABLE, "valueFrom": source})
-        # Ray's memory of the job goes with the container: better a new attempt than a head that starts again in place.
+        # When the container ends, Ray forgets the job: a new attempt is better than a head that restarts in place.
         spec["restartPolicy"] = "Never"
     storage = effective_storage(run.spec, defaults) or {}
     if claim := storage.get("persistentVolumeClaim"):
@@ -161,7 +161,7 @@ def _ray_container(run: Run, pod: PodSize, defaults: TrainingDefaults) -> Manife
         },
     }
     if not uses_token(run.spec):
-        # Said outright: Ray turns authentication on by itself when it finds a token file in the image.
+        # Always explicit: Ray turns authentication on by itself if it finds a token file in the image.
         container["env"] = [{"name": "RAY_AUTH_MODE", "value": "disabled"}]
     if policy := run.spec.get("imagePullPolicy", defaults.image_pull_policy):
         container["imagePullPolicy"] = policy
@@ -188,9 +188,9 @@ _LIST_KEYS = {"volumeMounts": "mountPath", "tolerations": "key", "ports": "conta
 
 
 def merge_template(generated: Manifest, over: Manifest) -> Manifest:
-    """A pod template with the user's part over it, as a strategic merge does: named items of lists merge by name.
+    """A pod template with the user's part merged into it, like a strategic merge: named items of lists merge by name.
 
-    The Ray container stays the first one, as KubeRay needs it.
+    The Ray container stays the first container, as KubeRay requires.
     """
     merged = _merge(generated, over, "")
     assert isinstance(merged, dict)

@@ -1,4 +1,4 @@
-"""The ConfigMap that outlives the cluster: summary, trial table, the driver's final line. Pure."""
+"""The ConfigMap that stays when the cluster is deleted: summary, trial table, the driver's final line. Pure."""
 
 import csv
 import io

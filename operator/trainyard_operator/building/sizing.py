@@ -1,8 +1,9 @@
 """From a specification to pods. Pure.
 
-Two numbers, not one: Ray's logical CPUs say how many processes Ray starts at the same time, and follow from the
-specification alone (manifests/contract/sizing.json). Pod requests say what the scheduler must find, and may be smaller:
-that is oversubscription, on purpose. Memory is counted by process. Refused is only what would wait for ever.
+A pod has two CPU numbers. Ray's logical CPUs say how many processes Ray starts at the same time, and follow from the
+specification alone (manifests/contract/sizing.json). The pod's CPU request says what the scheduler must find, and may
+be smaller: this oversubscription is on purpose. Memory is counted by process. A specification is refused only if it
+would wait for ever.
 """
 
 import math
@@ -33,7 +34,8 @@ class SizingRules:
 
     `cpu_request_per_logical_cpu` below 1 lets more processes share a node than it has cores, because RL processes wait
     for each other most of the time; `head_cpu_request` is for Ray's own services. `memory_headroom` covers Ray's object
-    store and what figures per process leave out. `pod_max_*` is the largest pod that present or future nodes can hold.
+    store and all memory that is not in the figures per process. `pod_max_*` is the largest pod that present or future
+    nodes can hold.
     """
 
     cpu_request_per_logical_cpu: float = 0.25
@@ -50,7 +52,7 @@ class SizingRules:
     memory_headroom: float = 1.25
 
     def estimate(self, figure: float) -> float:
-        """A figure of ours with headroom; what a user says is taken as it is."""
+        """Our own figure with headroom. (A figure that the user gives is used unchanged.)"""
         return figure * self.memory_headroom
 
 
@@ -66,7 +68,7 @@ class PodSize:
 
 @dataclass(frozen=True)
 class Size:
-    """A run's cluster. `logical_cpus` and `gpus` are what the specification needs, before rounding to pods."""
+    """A run's cluster. `logical_cpus` and `gpus` are the specification's needs, before they are rounded up to pods."""
 
     logical_cpus: float
     gpus: float
@@ -77,7 +79,7 @@ class Size:
 
 @dataclass(frozen=True)
 class _Processes:
-    """`count` processes that Ray places one by one. `memory` of each, with headroom where it is an estimate."""
+    """`count` processes that Ray places one by one. `memory` is for each; an estimate includes headroom."""
 
     count: int
     cpus: float
@@ -97,7 +99,7 @@ def gpus(spec: Spec) -> float:
 
 
 def size(spec: Spec, rules: SizingRules) -> Size:
-    """The cluster of a run. Raises SpecRefusedError when no cluster of these rules could ever hold it."""
+    """The cluster of a run. Raises SpecRefusedError if no cluster within these rules could ever hold the run."""
     processes = _processes(spec, rules)
     _check_processes(processes, rules)
     cluster = spec.get("cluster", {})
@@ -112,14 +114,14 @@ def size(spec: Spec, rules: SizingRules) -> Size:
 
 
 def concurrent_trials(spec: Spec) -> int:
-    """Trials that run at the same time: at most as many as the search has."""
+    """Number of trials that run at the same time: at most the number of trials in the search."""
     search = spec["search"]
     grid = math.prod(len(p["grid"]) for p in search["parameters"] if "grid" in p)
     return min(int(search.get("maxConcurrentTrials", 1)), grid * int(search.get("samples", 1)))
 
 
 def _processes(spec: Spec, rules: SizingRules) -> list[_Processes]:
-    """The processes that Ray starts for the run, its driver left out."""
+    """The processes that Ray starts for the run, except the driver."""
     if "entrypoint" in spec:
         return _program(spec, rules)
     runners = _algorithm(spec, rules) if "algorithm" in spec else []
@@ -138,7 +140,7 @@ def _processes(spec: Spec, rules: SizingRules) -> list[_Processes]:
 
 def _algorithm(spec: Spec, rules: SizingRules) -> list[_Processes]:
     sampling, learner = spec.get("sampling", {}), spec.get("learner", {})
-    # A runner of whole episodes acts without torch and RLlib; APPO and IMPALA are asynchronous with RLlib's runners.
+    # A runner of whole episodes needs neither torch nor RLlib. APPO and IMPALA are asynchronous with RLlib's runners.
     whole_episodes = spec["algorithm"].get("name") == "PPO" and sampling.get("mode") == "Asynchronous"
     usual = rules.episode_runner_memory if whole_episodes else rules.env_runner_memory
     runner_memory = _bytes(
@@ -163,7 +165,7 @@ def _algorithm(spec: Spec, rules: SizingRules) -> list[_Processes]:
 
 
 def _program(spec: Spec, rules: SizingRules) -> list[_Processes]:
-    """A program's tasks and actors, taken as processes of one CPU; what is left is one more."""
+    """A program's tasks and actors, counted as processes of one CPU each; a remaining fraction is one more process."""
     resources = spec.get("resources", {})
     cpus, gpus = float(resources.get("cpus", 1)), float(resources.get("gpus", 0))
     count = max(1, math.ceil(cpus))
@@ -174,10 +176,11 @@ def _program(spec: Spec, rules: SizingRules) -> list[_Processes]:
 
 
 def _placed(spec: Spec, processes: list[_Processes], workers: int) -> tuple[list[_Processes], list[_Processes]]:
-    """What the head holds, and what the workers hold in even shares.
+    """The processes on the head, and the processes that the workers share evenly.
 
-    Workers are alike, so a GPU in one of them is a GPU in all. Processes with GPUs that do not divide evenly go to the
-    head: of an algorithm its learners one by one, of a search whole trials, which Ray packs. All else is the workers'.
+    All workers are equal, so a GPU in one worker is a GPU in every worker. Processes with GPUs that cannot be divided
+    evenly go to the head: an algorithm's learners one by one, or a search's whole trials, which Ray packs. All other
+    processes go to the workers.
     """
     if workers == 0:
         return processes, []
@@ -187,7 +190,7 @@ def _placed(spec: Spec, processes: list[_Processes], workers: int) -> tuple[list
     moving = [p for p in processes if p.gpus or "search" in spec]
 
     def asked(share: int) -> int:
-        """GPUs in all pods when every worker has that share and the head the rest."""
+        """GPUs in all pods together if every worker has that share and the head has the rest."""
         left = units - workers * share
         return workers * _pod_gpus(_some(moving, share, units)) + _pod_gpus(_some(moving, left, units))
 
@@ -198,7 +201,7 @@ def _placed(spec: Spec, processes: list[_Processes], workers: int) -> tuple[list
 
 
 def _gpu_units(spec: Spec, processes: list[_Processes]) -> int:
-    """What is placed together with its GPUs: trials of a search, else processes; 0 when nothing has a GPU."""
+    """Number of units that are placed with their GPUs: a search's trials, otherwise processes; 0 without GPUs."""
     counts = [p.count for p in processes if p.gpus]
     return concurrent_trials(spec) if counts and "search" in spec else sum(counts)
 
@@ -213,7 +216,7 @@ def _pod_gpus(processes: list[_Processes]) -> int:
 
 
 def _gpu_share(gpus: float) -> float:
-    """What one process takes of a pod's GPUs: 0.4 of one leaves room for one more, which makes it a half."""
+    """One process's share of a pod's GPUs. With 0.4 of a GPU, two processes fit on it, so the share is a half."""
     if gpus >= 1 or gpus == 0:
         return math.ceil(gpus)
     return 1 / math.floor(1 / gpus + 1e-9)
@@ -232,7 +235,7 @@ def _total_gpus(spec: Spec, processes: list[_Processes]) -> float:
 
 
 def _driver_gpus(spec: Spec) -> float:
-    """GPUs of the run's driver; those of a search's trials are with their processes."""
+    """GPUs of the run's driver. (GPUs of a search's trials are counted with the processes of the trials.)"""
     return 0 if "search" in spec else _learning_drivers_gpus(spec)
 
 
@@ -248,7 +251,7 @@ def _driver_memory(spec: Spec, rules: SizingRules) -> float:
 
 
 def _worker_count(cluster: Spec, processes: list[_Processes], driver: float, rules: SizingRules) -> int:
-    """0 when the head can hold everything and nobody asks for more nodes."""
+    """0 if the head can hold everything and the specification asks for no workers."""
     asked = cluster.get("worker", {}).get("replicas")
     if asked:
         return int(asked)
@@ -262,7 +265,7 @@ def _worker_count(cluster: Spec, processes: list[_Processes], driver: float, rul
 
 
 def _smallest_count(processes: list[_Processes], rules: SizingRules) -> int:
-    """The fewest worker pods that keep within the largest pod; as many as there are processes when none does."""
+    """The fewest worker pods that are not larger than the largest pod; if no number is enough, one for each process."""
     most = max(p.count for p in processes)
     low, high = 1, most
     while low < high:
@@ -276,7 +279,7 @@ def _smallest_count(processes: list[_Processes], rules: SizingRules) -> int:
 
 
 def _pod(processes: list[_Processes], pods: int, base_memory: float, rules: SizingRules) -> PodSize:
-    """A pod that takes its even share of every kind of process; shares are whole processes."""
+    """A pod with an even share of every kind of process; a share is a whole number of processes."""
     shares = [(math.ceil(p.count / pods), p) for p in processes]
     cpus = math.ceil(round(sum(n * p.cpus for n, p in shares), 6))
     memory = rules.estimate(base_memory) + sum(n * p.memory for n, p in shares)
@@ -306,7 +309,7 @@ def _worker(asked: Spec, processes: list[_Processes], workers: int, rules: Sizin
 
 
 def _check_processes(processes: list[_Processes], rules: SizingRules) -> None:
-    """Refuse a process that no pod can hold: more pods would not help."""
+    """Refuse a process that does not fit into any pod: more pods would not help."""
     for one in processes:
         if one.cpus > rules.pod_max_cpu:
             message = (
@@ -358,6 +361,6 @@ def _quantity(asked: str | int, field: str) -> float:
 
 
 def _rounded(memory: float) -> float:
-    """Up to the next 64 MiB, so that equal requests look equal."""
+    """Rounded up to the next 64 MiB, so that equal requests look equal."""
     step = 64 * quantity.MEBIBYTE
     return math.ceil(memory / step) * step

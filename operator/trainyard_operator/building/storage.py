@@ -7,9 +7,9 @@ from trainyard_operator.settings import TrainingDefaults
 
 
 def effective_storage(spec: Mapping[str, Any], defaults: TrainingDefaults) -> Mapping[str, Any] | None:
-    """The run's storage, else the operator's default, else None.
+    """The run's storage, otherwise the operator's default, otherwise None.
 
-    A claim cannot be mounted in the pods of an existing cluster: there the default is left out.
+    A claim cannot be mounted in the pods of an existing cluster, so such a run does not use a default that is a claim.
     """
     default = defaults.storage or {}
     if "selector" in spec.get("cluster", {}) and "persistentVolumeClaim" in default:

@@ -1,1 +1,1 @@
-"""Clients at the edge: the Kubernetes API and Ray's dashboards. Dictionaries and bytes in and out; no decisions."""
+"""The clients of the Kubernetes API and of Ray's dashboards. Dictionaries and bytes in and out; no decisions."""

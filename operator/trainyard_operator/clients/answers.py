@@ -1,4 +1,4 @@
-"""Answers over HTTP as they are kept: a status, and a body of which no more is read than its reader can use."""
+"""HTTP answers: a status, and a body of limited size, of which no more is read than is needed."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ CHUNK = 2**16
 
 @dataclass(frozen=True)
 class Response:
-    """`cut`: there was more than the limit; the rest was not read."""
+    """`cut`: the body was longer than the limit, and the rest was not read."""
 
     status: int
     body: bytes
@@ -18,16 +18,16 @@ class Response:
 
 @dataclass(frozen=True)
 class Limit:
-    """Bytes. At most `most` are read, and the last `keep` of those are kept (None: all)."""
+    """Bytes. At most `most` are read, and the last `keep` of these are kept (None: all)."""
 
     most: int
     keep: int | None = None
 
 
 async def read(answer: aiohttp.ClientResponse, limit: Limit) -> Response:
-    """The answer's body within the limit. Raises aiohttp.ClientError, also for one that would have to be unpacked."""
+    """The answer's body within the limit. Raises aiohttp.ClientError, also for a compressed body."""
     if (encoding := answer.headers.get("Content-Encoding", "identity")) != "identity":
-        raise aiohttp.ClientPayloadError(f"the answer is packed ({encoding[:20]}), which nobody asked for")
+        raise aiohttp.ClientPayloadError(f"the answer is compressed ({encoding[:20]}), which was not requested")
     body, size = bytearray(), 0
     async for chunk in answer.content.iter_chunked(CHUNK):
         size += len(chunk)

@@ -1,7 +1,8 @@
-"""Who the operator is to the API server: its service account in a pod, else the kubeconfig. By kopf's own readers.
+"""The operator's credentials for the API server: in a pod its service account, otherwise the kubeconfig.
 
-The official client package is not used: importing its two thousand modules took most of the operator's start and half
-of its memory. A kubeconfig whose user is an exec plugin (cloud providers) needs that package, which runs the plugin.
+kopf's own functions read them. The official client package is not used: importing its two thousand modules took most of
+the operator's start-up time and half of its memory. Only a kubeconfig whose user is an exec plugin (cloud providers)
+needs that package, which runs the plugin.
 """
 
 import logging
@@ -16,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def connection() -> kopf.ConnectionInfo:
-    """The address of the API server and the credentials, read anew. Raises errors.CredentialsError."""
+    """The address of the API server and the credentials, read again. Raises errors.CredentialsError."""
     explicit = bool(os.environ.get("KUBECONFIG"))
     found = (None if explicit else _service_account()) or _kubeconfig()
     if found is None:
@@ -25,7 +26,7 @@ def connection() -> kopf.ConnectionInfo:
 
 
 def _service_account() -> kopf.ConnectionInfo | None:
-    """At the address in the environment: DNS may be what is broken."""
+    """Use the address in the environment, because DNS may be broken."""
     found = kopf.login_with_service_account(settings=kopf.OperatorSettings(), logger=logger)
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     if found is None or not host:

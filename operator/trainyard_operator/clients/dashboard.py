@@ -1,11 +1,11 @@
 """Ray's dashboards: the Jobs API, and files of the head's log folder.
 
-In the cluster a head is asked at its pod's address, not through the DNS name of its Service: a name that is asked for
-before the pod exists stays unknown to the cluster's DNS cache for seconds. Outside, the API server's proxy asks the
-Service; Kubernetes takes the Authorization header there, so the token goes in Ray's own header.
+Inside the cluster a head is asked at its pod's address, not through the DNS name of its Service: if a name is looked up
+before the pod exists, the cluster's DNS cache does not know it for seconds. From outside, the API server's proxy asks
+the Service. Kubernetes itself uses the Authorization header there, so the token goes into Ray's own header.
 
-A head is its tenant's: nothing that it says is trusted. Redirects are answers and never followed, bodies are bounded
-and never unpacked, cookies are not kept, every field has its type, and texts are cut.
+A head runs the user's code, so its answers are not trusted. Redirects are never followed, bodies have a maximum size
+and are never decompressed, cookies are not kept, the type of every field is checked, and texts are cut.
 """
 
 import json
@@ -39,12 +39,12 @@ PORT = 8265
 ALREADY = "already exists"
 ABSENT = "does not exist"
 NO_FILE = ("not found", "FileNotFoundError")
-"""What Ray's log API says, with a 500, of a file that is not there."""
+"""The message of Ray's log API, with status 500, for a file that does not exist."""
 JOB_LOG = "job-driver-{}.log"
 ANSWER = Limit(2**20)
-"""Two lines of a progress file are at most 128 KiB, and a job's answer holds its entrypoint."""
+"""Two lines of a progress file have at most 128 KiB, and an answer about a job contains its entrypoint."""
 LOG = Limit(2**22, keep=2**14)
-"""A line of a log has any length: of 60 lines that reach this limit the last that were read are kept."""
+"""A log line may have any length: if 60 lines are longer than this, the last part of what was read is kept."""
 MAX_SAID = 500
 CONNECT_SECONDS = 1.5
 """A head in the cluster answers in milliseconds; a lost packet is sent again after one second."""
@@ -63,7 +63,7 @@ TAKEN = record({"submission_id": text(256)}, {})
 
 @dataclass(frozen=True)
 class Head:
-    """Where a head is. `address` is its pod's, None when not known; `token` None for a cluster without one."""
+    """Where a head is. `address` is the pod's address, None if unknown; `token` is None for a cluster without one."""
 
     namespace: str
     cluster: str
@@ -74,21 +74,21 @@ class Head:
 
 @dataclass(frozen=True)
 class JobReading:
-    """A job, and the node whose log folder has its files (None before Ray has chosen one)."""
+    """A job, and the node whose log folder has its files (None before Ray has chosen a node)."""
 
     job: Job
     node_id: str | None = None
 
 
 class Dashboards:
-    """One pool of connections to all heads, to be closed. Requests take at most `seconds`."""
+    """One pool of connections to all heads; close it after use. A request takes at most `seconds`."""
 
     def __init__(self, kube: KubeClient, access: DashboardAccess, url: str | None = None, seconds: float = 5.0) -> None:
         self._kube = kube
         self._access = access
         self._url = url
         self._timeout = seconds
-        # Behind one URL all heads are one host.
+        # Behind a single URL all heads count as one host.
         connector = aiohttp.TCPConnector(limit=200, limit_per_host=0 if url else 4)
         self._session = aiohttp.ClientSession(
             connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
@@ -98,7 +98,7 @@ class Dashboards:
         await self._session.close()
 
     async def job(self, head: Head, job_id: str) -> JobReading:
-        """Never raises: a dashboard that does not answer is a reading too."""
+        """Never raises: a dashboard that does not answer also gives a reading."""
         try:
             answer = await self._send(head, "GET", f"/api/jobs/{job_id}")
         except errors.UnavailableError as error:
@@ -115,7 +115,7 @@ class Dashboards:
         return JobReading(job, said.get("driver_node_id") or None)
 
     async def submit(self, head: Head, effect: SubmitJob) -> Outcome:
-        """GET, and POST only on 404: a job that is there already is this one, or somebody's mistake."""
+        """GET first, and POST only after a 404: an existing job is either this job, or a mistake."""
         self._kube.fence()
         try:
             known = await self._send(head, "GET", f"/api/jobs/{effect.job_id}")
@@ -135,7 +135,7 @@ class Dashboards:
         return _taken(answer, head, effect)
 
     async def stop(self, head: Head, job_id: str) -> None:
-        """Ask Ray to stop a job; whether it has is what the next reading says, also when nobody answers here."""
+        """Ask Ray to stop a job. The next reading tells whether it has stopped, also if this request gets no answer."""
         self._kube.fence()
         with suppress(errors.UnavailableError):
             await self._send(head, "POST", f"/api/jobs/{job_id}/stop")
@@ -143,7 +143,7 @@ class Dashboards:
     async def tail(self, head: Head, node_id: str, file: str, lines: int) -> bytes | None:
         """The last lines of a file in the session's log folder; None while there is no such file.
 
-        Raises UnavailableError when the dashboard does not answer, or not with that.
+        Raises UnavailableError if the dashboard does not answer, or gives another answer.
         """
         answer = await self._file(head, node_id, file, lines, ANSWER)
         if answer is not None and answer.cut:
@@ -151,7 +151,7 @@ class Dashboards:
         return None if answer is None else answer.body
 
     async def job_log(self, head: Head, node_id: str, job_id: str, lines: int) -> str:
-        """The last lines of the driver's log, at most 16 KiB; "" when there is none."""
+        """The last lines of the driver's log, at most 16 KiB; "" if there is no log."""
         try:
             answer = await self._file(head, node_id, JOB_LOG.format(job_id), lines, LOG)
         except errors.UnavailableError:
@@ -216,12 +216,12 @@ class Dashboards:
 
 
 def as_shown(log: str) -> str:
-    """The text that a terminal would show of a log: of a line that was drawn again and again the last drawing."""
+    """The text that a terminal would show: of a line that was drawn again and again, only the last drawing."""
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in log.split("\n"))
 
 
 def _read(answer: Response, reader: Reader) -> dict[str, Any]:
-    """What an answer says, with its types. Raises ValueError."""
+    """The content of an answer, with its types checked. Raises ValueError."""
     try:
         if answer.cut:
             raise ValueError(f"more than {ANSWER.most} bytes")
@@ -233,7 +233,7 @@ def _read(answer: Response, reader: Reader) -> dict[str, Any]:
 
 
 def _absent(answer: Response) -> bool:
-    """Whether Ray says that it has no such job; a 404 without these words is somebody else's in between."""
+    """Whether Ray says that it has no such job. A 404 without Ray's own words comes from a proxy in between."""
     return answer.status == 404 and ABSENT in _text(answer)
 
 
@@ -265,7 +265,7 @@ def _taken(answer: Response, head: Head, effect: SubmitJob) -> Outcome:
 
 def _complaint(answer: Response, head: Head) -> str:
     if answer.status in (401, 403) and head.token is None:
-        return f"the dashboard asks for a token ({answer.status}), and the RayCluster does not say where it is"
+        return f"the dashboard asks for a token ({answer.status}), but the RayCluster does not say which Secret has it"
     if answer.status in (401, 403):
         return f"the dashboard refuses the cluster's token ({answer.status}); was the operator's key changed?"
     if 300 <= answer.status < 400:
@@ -278,5 +278,5 @@ def _text(answer: Response) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text that a status can hold: half a surrogate pair is no UTF-8."""
+    """The text in a form that a status can store: half of a surrogate pair is not valid UTF-8."""
     return text[:2048].encode(errors="replace").decode()

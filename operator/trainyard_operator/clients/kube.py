@@ -24,16 +24,16 @@ Query = Sequence[tuple[str, str]]
 CHUNK = "500"
 MERGE_PATCH = "application/merge-patch+json"
 TOKEN_SECONDS = 60.0
-"""Tokens of service accounts are replaced on disk long before they end; they are read again this often."""
+"""Tokens of service accounts are replaced on disk long before they expire. They are read again after this time."""
 ANSWER = Limit(2**28)
-"""A chunk of a list has a few megabytes; what is larger by far did not come from an API server."""
+"""A chunk of a list has a few megabytes; a much larger answer did not come from an API server."""
 CONNECTIONS = 256
-"""More than passes at the same time, those that wait for a dashboard behind the API server's proxy included: the Lease
-must not wait for a connection."""
+"""More than the number of passes at the same time, including those that wait for a dashboard behind the API server's
+proxy: the Lease must not wait for a connection."""
 FIRST_EVENTS = Limit(2**16)
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 POD_LOG = Limit(2**22, keep=2**14)
-"""Of lines without an end the last that were read are kept."""
+"""If a log line never ends, the last part of what was read is kept."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
 
 class Options(TypedDict, total=False):
-    """What a request may have besides its place. `seconds`: its own limit instead of the client's."""
+    """Optional parts of a request. `seconds`: a time limit for this request instead of the client's."""
 
     query: Query
     headers: Mapping[str, str] | None
@@ -74,7 +74,7 @@ Observer = Callable[[str, str, int, float], None]
 
 
 def _no_fence() -> None:
-    """Reads and tests need none."""
+    """No fence: reads and tests do not need one."""
 
 
 class KubeClient:
@@ -94,7 +94,7 @@ class KubeClient:
         self._observer = observer
         self.fence = fence
         # Looking for proxies in the environment costs aiohttp two thread switches for every request.
-        # Nothing is unpacked: what comes through the API server's proxy is a tenant's.
+        # Nothing is decompressed: answers through the API server's proxy come from users' pods.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=info.as_ssl_context()),
             trust_env=bool(getproxies()),
@@ -134,9 +134,9 @@ class KubeClient:
                 return items, page["metadata"]["resourceVersion"]
 
     async def changed(self, resource: Resource, namespace: str | None, selector: str | None, since: str) -> bool:
-        """Whether anything has happened to these objects after a resourceVersion: their metadata, watched for a second.
+        """Whether anything has happened to these objects since a resourceVersion. Watches their metadata for a second.
 
-        Raises UnavailableError with status 410 when the API server no longer knows.
+        Raises UnavailableError with status 410 if the API server has forgotten that resourceVersion.
         """
         query = [("watch", "true"), ("resourceVersion", since), ("timeoutSeconds", "1")]
         query += [("labelSelector", selector)] if selector else []
@@ -180,7 +180,7 @@ class KubeClient:
         return await self._json("PATCH", resource, resource.path(namespace, name, "status"), body=body)
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> Form:
-        """Only the object with that uid. Answers the object that is going, or a Status when it is gone."""
+        """Delete only the object with that uid. Returns the object while its deletion goes on, else a Status."""
         self.fence()
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         return await self._json("DELETE", resource, resource.path(namespace, name), body=body)
@@ -189,7 +189,7 @@ class KubeClient:
         return await self._json("GET", LEASES, LEASES.path(namespace, name), seconds=seconds)
 
     async def create_lease(self, namespace: str, body: Mapping[str, Any], seconds: float) -> Form:
-        """Leases are what the fence is made of: they pass it."""
+        """Without the fence, because the fence itself depends on the Lease."""
         return await self._json("POST", LEASES, LEASES.path(namespace), body=body, seconds=seconds)
 
     async def replace_lease(self, namespace: str, name: str, body: Mapping[str, Any], seconds: float) -> Form:
@@ -266,7 +266,7 @@ class KubeClient:
                 self._observer(method, what, status, time.monotonic() - started)
 
     def _credentials(self) -> dict[str, str]:
-        """Raises UnavailableError: a token that is being replaced can be read a moment later."""
+        """Raises UnavailableError, so that the request is repeated: a token that is being replaced is readable soon."""
         if self._info.token and time.monotonic() - self._read > TOKEN_SECONDS:
             try:
                 self._info, self._read = connection(), time.monotonic()

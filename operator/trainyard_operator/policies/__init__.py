@@ -1,4 +1,4 @@
-"""What happens to a run, one policy a file. Pure: a policy reads what was observed and changes the plan.
+"""The policies: what happens to a run, one policy per file. Pure: a policy reads the observation and changes the plan.
 
 Read `decide.CHAIN` from top to bottom. Nothing here does I/O, reads a clock or imports a client.
 """
@@ -13,7 +13,7 @@ from trainyard_operator.settings import Settings
 
 @dataclass(frozen=True)
 class Context:
-    """What every policy may use beside the observation: the time of this decision, the settings."""
+    """What every policy may use in addition to the observation: the time of this decision, the settings."""
 
     now: datetime
     settings: Settings

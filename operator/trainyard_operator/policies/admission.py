@@ -1,4 +1,4 @@
-"""Whether there is anything to decide: KubeRay is missing, or nothing could ever run the specification."""
+"""Whether there is anything to decide: not if KubeRay is missing, or if the specification can never run."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def admission(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def _corrected(observed: Observed) -> bool:
-    """A run that was refused, or waited for a cluster, before it started, and whose specification has changed since."""
+    """Whether the specification has changed since the run was refused, or waited for a cluster, before its start."""
     status = observed.run.status
     waited = status.phase == Phase.FAILED or status.attempt_start_time is not None
     return waited and status.start_time is None and status.observed_generation != observed.run.generation
@@ -35,7 +35,7 @@ def _kuberay(observed: Observed, plan: Plan, context: Context) -> Plan:
         return replace(plan, status=without_condition(plan.status, ConditionType.KUBERAY_MISSING))
     message = (
         "The cluster has no RayCluster resource: install the KubeRay operator (1.6 or later). "
-        f"This operator looks for it every {context.settings.timing.kuberay_probe:.0f} s and goes on by itself."
+        f"This operator looks for it every {context.settings.timing.kuberay_probe:.0f} s and then continues by itself."
     )
     plan = steps.condition(
         plan, observed, context.now, ConditionType.KUBERAY_MISSING, True, "RayClusterNotServed", message

@@ -1,6 +1,6 @@
-"""Clusters that nobody needs: those of other attempts at once, the last one after the results and its time to live.
+"""Deletes the run's clusters: those of earlier attempts at once, the last one after its results and its time to live.
 
-The other place that deletes clusters is `orphans.py`: those whose run is gone.
+The other place that deletes clusters is `orphans.py`, for runs that are gone.
 """
 
 from trainyard_operator import steps
@@ -11,11 +11,12 @@ from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType, Reason
 
 DELETE_AGAIN = 30.0
-"""Seconds until a cluster that the API server does not let go is deleted again."""
+"""Seconds until the deletion of a cluster is tried again."""
 
 
 def cleanup(observed: Observed, plan: Plan, context: Context) -> Plan:
-    """Deletes only what is on record as ended: a crash in between must find an ended attempt, not a lost cluster."""
+    """Deletes a cluster only when its attempt's end is on record: after a crash in between, the next process must find
+    an ended attempt and not a lost cluster."""
     plan = _delete(plan, *observed.strays)
     if observed.run.selector is not None:
         return _leave_alone(observed, plan, context)
@@ -31,7 +32,7 @@ def cleanup(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def not_deleted(observed: Observed, plan: Plan, context: Context, message: str) -> Plan:
-    """The API server keeps a cluster; asked again."""
+    """The API server does not delete a cluster; it is asked again."""
     if plan.status.terminal:
         kind, reason = ConditionType.CLEANED_UP, Reason.NOT_DELETED
         plan = steps.condition(plan, observed, context.now, kind, False, reason, message)
@@ -60,7 +61,7 @@ def _finished(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def _leave_alone(observed: Observed, plan: Plan, context: Context) -> Plan:
-    """An existing cluster is never deleted; what is cleaned up is the job."""
+    """An existing cluster is never deleted; only its job is cleaned up."""
     recorded = observed.run.status
     if plan.status != recorded and (plan.status.terminal or plan.status.attempt_over):
         return steps.look_again(plan, 0)
@@ -68,9 +69,9 @@ def _leave_alone(observed: Observed, plan: Plan, context: Context) -> Plan:
         return plan
     plan = keep_results(observed, plan, context)
     if observed.run.guarded:
-        reason, text = "StoppingJob", "the job is being stopped; the RayCluster is not the run's own and stays"
+        reason, text = "StoppingJob", "the job is being stopped; the RayCluster existed before the run and stays"
     else:
-        reason, text = Reason.NO_CLUSTER, "no job is left; the RayCluster is not the run's own and stays"
+        reason, text = Reason.NO_CLUSTER, "no job is left; the RayCluster existed before the run and stays"
     done = not observed.run.guarded
     return steps.condition(plan, observed, context.now, ConditionType.CLEANED_UP, done, reason, text)
 

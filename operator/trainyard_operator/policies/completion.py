@@ -1,4 +1,4 @@
-"""How the job does: running, ended well, failed with what reason, or lost with its head."""
+"""The state of the job: running, succeeded, failed and why, or lost with its head."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -14,7 +14,7 @@ from trainyard_operator.status import Status, requeued, with_attempt_ended, with
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 USER_ERROR = 2
-"""The training library's exit code for an error that is the user's to correct."""
+"""The training library's exit code for an error that the user has to correct."""
 SIGKILL_CODES = frozenset({-9, 137})
 POLL_PER_AGE = 0.05
 
@@ -52,8 +52,8 @@ def _judge(observed: Observed, plan: Plan, context: Context, job: Job) -> Plan:
 
 
 def _poll_interval(observed: Observed, plan: Plan, context: Context) -> float:
-    """A young job is asked more often, so that no job waits long for its end by its own measure; a driver that has said
-    its last word is about to exit; a silent dashboard is asked less often."""
+    """The interval between two readings. A young job is read more often, so that a short job's end is noticed soon.
+    A driver that has written its final line is about to exit. A silent dashboard is asked less often."""
     timing, status = context.settings.timing, plan.status
     running = status.condition(ConditionType.RUNNING)
     if running is not None and running.reason == Reason.DASHBOARD_UNREACHABLE:
@@ -84,7 +84,7 @@ def _succeeded(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def failure_of(job: Job, observed: Observed) -> Failure:
-    """Why the driver failed: the user's error, then memory, then the driver's own word, then its exit code."""
+    """Why the driver failed: first a user's error, then memory, then the driver's own report, then its exit code."""
     code, tail = job.exit_code, observed.log_tail
     line = observed.progress
     said = line.failure if line and line.job_id == observed.run.status.job_id else None
@@ -103,11 +103,11 @@ def failure_of(job: Job, observed: Observed) -> Failure:
 
 
 def _unsaid(job: Job, observed: Observed) -> Failure:
-    """The driver has left no word: what its log ends with comes first."""
+    """The driver has reported nothing: the message begins with the end of its log."""
     code, tail = job.exit_code, observed.log_tail
     if code in SIGKILL_CODES:
         own = observed.run.selector is None
-        remedy = "raise spec.cluster.head.memory" if own else "give the head of that RayCluster more"
+        remedy = "raise spec.cluster.head.memory" if own else "give the head of that RayCluster more memory"
         message = f"the driver was killed (SIGKILL), most often for lack of memory; {remedy}"
         return Failure(FailureKind.RUN, Reason.DRIVER_KILLED, message, code, tail)
     raised = exception(job.message) or exception(tail)
@@ -128,12 +128,12 @@ def _lacks_trainyard(observed: Observed, code: int, tail: str) -> Failure:
 
 
 def _absent(observed: Observed, plan: Plan, context: Context) -> Plan:
-    """Said once before it counts: a single 404 may come from somebody in between."""
+    """Shown once before it counts, because a single 404 may come from a proxy in between."""
     before = observed.run.status.condition(ConditionType.RUNNING)
     kind, reason = ConditionType.RUNNING, Reason.JOB_NOT_FOUND
     if observed.silence > 0 and before is not None and before.reason == reason:
-        return _lost(observed, plan, context, "the head no longer knows the job: it has started again")
-    message = "the dashboard does not know the job; it is asked once more"
+        return _lost(observed, plan, context, "the head no longer knows the job: the head has restarted")
+    message = "the dashboard does not know the job; the operator asks once more"
     return steps.condition(plan, observed, context.now, kind, "Unknown", reason, message)
 
 
@@ -150,8 +150,8 @@ def _unreachable(observed: Observed, plan: Plan, context: Context, job: Job) -> 
 def head_is_silent(observed: Observed, status: Status, context: Context) -> bool:
     """Whether the dashboard has been silent for so long that its head counts as lost.
 
-    The condition's transition time is the clock, because it outlives this process. It may be of before a restart, and
-    the head well again since: so this process has to have met the silence for a while, too.
+    The silence is measured from the condition's transition time, which a restart of the operator does not change. But
+    the head may have recovered during the restart, so this process must also have seen the silence for a while.
     """
     timing, running = context.settings.timing, status.condition(ConditionType.RUNNING)
     if running is None or running.status != "Unknown":
@@ -171,12 +171,12 @@ def _head_gone(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def _lost(observed: Observed, plan: Plan, context: Context, message: str, failure: Failure | None = None) -> Plan:
-    """A lost head is a failure, unless its cluster was suspended since the submission: that is a preemption."""
+    """A lost head is a failure. If its cluster was suspended after the submission, it is a preemption instead."""
     status, cluster = plan.status, observed.cluster
     assert cluster is not None
     changed = cluster.suspension_changed
     if changed and status.submit_time and changed > status.submit_time:
-        # The clocks start again, as they do for a suspension that was seen.
+        # The clocks start again, as after a suspension that was seen.
         status = requeued(with_clock_stopped(status, _last_sign(status)))
         status = replace(status, phase=Phase.PROVISIONING, attempt_start_time=context.now)
         return steps.look_again(replace(plan, status=status), 0)
@@ -185,7 +185,7 @@ def _lost(observed: Observed, plan: Plan, context: Context, message: str, failur
 
 
 def _last_sign(status: Status) -> datetime:
-    """When the job was last known to run, by the record: nobody has seen when its suspension began."""
+    """When, by the status, the job was last known to run: the start of its suspension was not seen."""
     assert status.submit_time is not None
     latest = (status.checkpoint or {}).get("latest", {}).get("time")
     times = (status.submit_time, status.cluster_ready_time, status.progress_time, clock.from_text(latest))

@@ -1,7 +1,7 @@
-"""activeDeadlineSeconds and provisioningDeadlineSeconds. Their clocks follow from the status alone.
+"""activeDeadlineSeconds and provisioningDeadlineSeconds. Their clocks follow only from the status.
 
-A deadline ends a run for good, so it is judged by a fresh reading: the job may have succeeded meanwhile, or its driver
-made progress.
+A deadline ends a run finally, so it needs a fresh reading: the job may have succeeded meanwhile, or its driver
+may have made progress.
 """
 
 from trainyard_operator import steps
@@ -18,7 +18,7 @@ def deadlines(observed: Observed, plan: Plan, context: Context) -> Plan:
     if status.terminal or status.attempt_over or status.attempt_start_time is None:
         return plan
     if observed.job is not None and observed.job.over:
-        return plan  # what the driver achieved counts, even when the deadline passes in the same second
+        return plan  # the driver's result counts, even if the deadline passes in the same second
     return _provisioning(observed, _active(observed, plan, context), context)
 
 
@@ -52,5 +52,5 @@ def _provisioning(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def _silent(observed: Observed, status: Status, context: Context) -> bool:
-    """Whether nobody says how the job is, for less time than a head may be silent before it counts as lost."""
+    """Whether the job's state is unknown, but not yet for so long that the head counts as lost."""
     return observed.job is not None and observed.job.unknown and not head_is_silent(observed, status, context)

@@ -1,7 +1,7 @@
-"""The results of an ended run: its driver's last line, written to a ConfigMap before the cluster goes.
+"""The results of an ended run: its driver's last line, written to a ConfigMap before the cluster is deleted.
 
-A line is the last one if it says so (`final`), or if it was read after the job's end. Until one is, the cluster stays
-for `results_wait` seconds and is asked again; then what is at hand is kept, and the condition says what it is.
+A line is the last one if it says so (`final`), or if it was read after the job's end. Until there is one, the cluster
+stays for `results_wait` seconds and is asked again. After that the latest line is kept, and the condition says so.
 """
 
 from dataclasses import replace
@@ -16,11 +16,11 @@ from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType
 
 WRITE_AGAIN = 30.0
-"""Seconds until a ConfigMap that could not be written is tried again; the line is in memory, the cluster not needed."""
+"""Seconds until a failed write of the ConfigMap is repeated. The line is in memory, so the cluster is not needed."""
 
 
 def keep_results(observed: Observed, plan: Plan, context: Context) -> Plan:
-    """For a run that has ended: in the pass that ends it, and in later ones until its results are on record."""
+    """Runs for an ended run: in the pass that ends it, and in later passes until its results are on record."""
     status, line = plan.status, _line(observed, plan.status)
     if status.is_true(ConditionType.RESULTS_KEPT):
         return plan
@@ -34,17 +34,17 @@ def keep_results(observed: Observed, plan: Plan, context: Context) -> Plan:
         return steps.poll_again(steps.look_again(plan, min(wait, 1.0)), 1.0)
     untold = status.condition(ConditionType.RESULTS_KEPT) is None
     if untold and line is None and status.progress is not None and not observed.progress_complete:
-        message = "the driver's last report could not be read before the cluster went"
+        message = "the driver's last report could not be read before the cluster was deleted"
         return _not_kept(observed, plan, context, "NotRead", message)
     return plan
 
 
 def seconds_to_wait(observed: Observed, status: Status, context: Context) -> float:
-    """Seconds that the cluster is still needed for the results; 0 once they are kept, or nobody can tell more."""
+    """Seconds that the cluster is still needed for the results; 0 when they are kept, or nothing more can be read."""
     if status.is_true(ConditionType.RESULTS_KEPT) or status.job_id is None or observed.head is None:
         return 0
     if observed.progress_complete and _line(observed, status) is None:
-        return 0  # a driver that never said anything
+        return 0  # a driver that never reported anything
     if observed.job is not None and observed.job.state in (JobState.PENDING, JobState.RUNNING):
         return 0  # the operator ended the run, not the driver, which will write no last line
     assert status.completion_time is not None
@@ -63,7 +63,7 @@ def kept(observed: Observed, plan: Plan, context: Context, name: str) -> Plan:
     reason, text = "Kept", f"summary and tables are in ConfigMap {name}"
     if line is not None and not _is_last(observed, line):
         reason = "Incomplete"
-        text += f"; they are of the driver's report number {line.seq}, because its last one could not be read"
+        text += f"; they are from the driver's report number {line.seq}, because its last report could not be read"
     plan = steps.condition(plan, observed, context.now, ConditionType.RESULTS_KEPT, True, reason, text)
     return steps.look_again(plan, 0)
 

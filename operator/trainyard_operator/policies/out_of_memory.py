@@ -1,7 +1,7 @@
-"""What counts as running out of memory: how much of what was used, and which field to raise. Pure.
+"""What counts as running out of memory: how much was used, what the limit was, and which field to raise. Pure.
 
-Two have a say: the kernel, which ends a container at its limit (OOMKilled), and Ray's memory monitor, which ends a
-process before that and tells of it in the driver's log.
+There are two sources: the kernel ends a container at its limit (OOMKilled); Ray's memory monitor ends a process before
+that and reports it in the driver's log.
 """
 
 from trainyard_operator.model import Failure, FailureKind, Job, Observed, Pod
@@ -11,9 +11,10 @@ from trainyard_operator.vocabulary import Reason
 
 
 def out_of_memory(observed: Observed, job: Job | None = None, *, told: str | None = None) -> Failure | None:
-    """Whether a pod was killed for memory, or Ray has ended a process for it; None when neither.
+    """The failure, if a pod was killed for memory or Ray has ended a process for memory; otherwise None.
 
-    `told` is what the driver said of its failure itself: then Ray's log counts only if it is about memory, too.
+    `told` is the driver's own report of its failure. If there is one, Ray's log counts only if the report is also about
+    memory.
     """
     code = job.exit_code if job else None
     for pod in observed.pods:
@@ -37,12 +38,12 @@ def _killed(observed: Observed, pod: Pod) -> str:
 def _failure(observed: Observed, reason: Reason, text: str, head: bool, code: int | None) -> Failure:
     own = observed.run.selector is None
     field = f"spec.cluster.{_kind(head)}.memory" if own else None
-    remedy = f"raise {field}" if own else f"give the {_kind(head)} of that RayCluster more"
+    remedy = f"raise {field}" if own else f"give the {_kind(head)} of that RayCluster more memory"
     return Failure(FailureKind.RUN, reason, f"{text}; {remedy}", code, observed.log_tail, field)
 
 
 def _is_head(observed: Observed, use: MemoryUse) -> bool:
-    """The pod whose address Ray names; one that is gone is taken for a worker, if there are any."""
+    """The pod whose address Ray names. If that pod is gone, it is assumed to be a worker, if there are workers."""
     for pod in observed.pods:
         if pod.address == use.address:
             return pod.head

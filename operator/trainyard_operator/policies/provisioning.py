@@ -1,4 +1,4 @@
-"""The attempt's cluster: create it once, then say how its pods are, in their own words."""
+"""The attempt's cluster: create it once, then report the state of its pods in their own words."""
 
 from dataclasses import replace
 
@@ -18,10 +18,10 @@ from trainyard_operator.policies.provisioning_failure import (
 from trainyard_operator.vocabulary import ConditionType, Phase, Reason
 
 REFUSED_AGAIN = 5.0
-"""Seconds until a RayCluster that the API server refused is tried again; less by up to a quarter, by the uid."""
+"""Seconds until a RayCluster that the API server refused is tried again; up to a quarter less, depending on the uid."""
 
 EXPLAIN_AGAIN = 10.0
-"""Seconds until a pod that waits without a reason is looked at again: nothing wakes the operator for it."""
+"""Seconds until a pod that waits without a reason is looked at again, because no event would wake the operator."""
 
 
 def provisioning(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -38,7 +38,7 @@ def provisioning(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def _create(observed: Observed, plan: Plan, context: Context) -> Plan:
-    """The clock of the deadline runs from here; the run has started once the cluster exists (`created`)."""
+    """The deadline's clock starts here; the run has started when the cluster exists (`created`)."""
     run, settings, status = observed.run, context.settings, plan.status
     token = names.auth_token(settings.key, run.uid, status.attempt)
     secret = token_secret(run, token) if uses_token(run.spec) else None
@@ -50,7 +50,7 @@ def _create(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def created(observed: Observed, plan: Plan, context: Context, cluster: Cluster) -> Plan:
-    """The API server has the cluster: from now on the specification stands."""
+    """The API server has the cluster: from now on the specification cannot be corrected."""
     plan = _started(observed, plan, context, cluster)
     text = "the RayCluster is created"
     return steps.condition(
@@ -59,14 +59,14 @@ def created(observed: Observed, plan: Plan, context: Context, cluster: Cluster) 
 
 
 def refused(observed: Observed, plan: Plan, context: Context, outcome: Refused) -> Plan:
-    """The API server does not take the cluster: said, and tried again unless that can never succeed."""
+    """The API server refuses the cluster: shown in the status, and tried again unless that is hopeless."""
     reason, message = outcome.reason, outcome.message
     plan = steps.condition(plan, observed, context.now, ConditionType.CLUSTER_READY, False, reason, message)
     return steps.fail(plan, refused_for_good(reason, message)) if outcome.hopeless else plan
 
 
 def _adopt(observed: Observed, plan: Plan, context: Context, cluster: Cluster) -> Plan:
-    """A cluster that exists although its creation is not on record: the process ended, or a change came, in between."""
+    """A cluster that exists although its creation is not on record: the process ended, or the run changed, before."""
     run, first = observed.run, plan.status.start_time is None
     generation = cluster.generation or run.generation
     plan = _started(observed, plan, context, cluster)

@@ -1,8 +1,8 @@
-"""What counts as a provisioning failure: everything that ends an attempt because its cluster does not come up. Pure.
+"""What counts as a provisioning failure: everything that ends an attempt because its cluster does not start. Pure.
 
-Each function says whether that is so, and with what words; `provisioning` and `selection` ask the first four in every
-pass, `deadlines` the last. What is not here is waited for: a pod's trouble is shown in the condition ClusterReady until
-the deadline.
+Each function returns the failure, or None. `provisioning` and `selection` ask the first four functions in every
+pass, `deadlines` the last one. All other trouble of pods is no failure: the condition ClusterReady shows it until the
+deadline.
 """
 
 from dataclasses import replace
@@ -16,9 +16,9 @@ from trainyard_operator.status import Status
 from trainyard_operator.vocabulary import ConditionType, Reason
 
 STEP_PACE = 30.0
-"""Seconds between two records of how far the pods have come."""
+"""Seconds between two records of the pods' progress."""
 HOPELESS = frozenset({"InvalidImageName"})
-"""Pods' own reasons that no waiting can cure: the image's name itself is wrong."""
+"""Pods' own reasons for which waiting cannot help: the image's name itself is wrong."""
 
 
 def refused_for_good(reason: str, message: str) -> Failure:
@@ -32,7 +32,7 @@ def cluster_lost(status: Status) -> Failure:
 
 
 def hopeless_pod(observed: Observed) -> Failure | None:
-    """A pod that waits for what will never come."""
+    """A pod that waits for something that can never happen."""
     for pod in observed.pods:
         if pod.problem and pod.problem.reason in HOPELESS and not pod.over:
             return Failure(FailureKind.USER, pod.problem.reason, pod.problem.message, field="spec.image")
@@ -40,7 +40,7 @@ def hopeless_pod(observed: Observed) -> Failure | None:
 
 
 def head_ended(observed: Observed, status: Status) -> Failure | None:
-    """The head ended before it could take a job; afterwards the completion judges."""
+    """The head ended before a job was submitted; after that `completion` decides."""
     head = observed.ended_head
     if observed.head is not None or head is None or status.job_id is not None:
         return None
@@ -49,7 +49,7 @@ def head_ended(observed: Observed, status: Status) -> Failure | None:
         kind, reason, field = FailureKind.USER, Reason.IMAGE_LACKS_RAY, "spec.image"
         return Failure(kind, reason, message, log_tail=observed.log_tail, field=field)
     if head.deleting and head.end is None:
-        message = f"the head pod {head.name} was deleted before it could take a job"
+        message = f"the head pod {head.name} was deleted before a job could be submitted"
         return Failure(FailureKind.RUN, Reason.HEAD_LOST, message)
     return _crashed(observed, head)
 
@@ -58,17 +58,17 @@ def _crashed(observed: Observed, head: Pod) -> Failure:
     if memory := out_of_memory(observed):
         return memory
     end = head.end
-    message = f"the head pod {head.name} ended before it could take a job"
+    message = f"the head pod {head.name} ended before a job could be submitted"
     message += f": {end.reason}, exit code {end.exit_code}. {end.message}" if end else ""
     return Failure(FailureKind.RUN, Reason.HEAD_FAILED, message.strip(), log_tail=observed.log_tail)
 
 
 def seconds_left(observed: Observed, status: Status, now: datetime) -> float | None:
-    """Until the cluster is late; None once it no longer can be.
+    """Time until the cluster is late; None when it can no longer be late.
 
-    The clock starts again with every step that its pods come further: a new node and a large image have the whole time
-    each. It stops when all pods were ready once and Ray took the job, or when the driver makes progress without the
-    rest. What is on record counts as well as what is in memory: this process may be a minute old, and the run hours.
+    The clock starts again with every further step of its pods: a new node and a large image each have the whole time.
+    It stops when all pods were ready once and Ray accepted the job, or when the driver makes progress without the
+    other pods. The status counts as well as this process's memory: the process may be a minute old, and the run hours.
     """
     provisioned = status.cluster_ready_time is not None and status.job_id is not None
     moves = status.progress_time is not None or (observed.progress is not None and observed.progress.moves)
@@ -79,10 +79,10 @@ def seconds_left(observed: Observed, status: Status, now: datetime) -> float | N
 
 
 def with_steps(observed: Observed, plan: Plan, now: datetime) -> Plan:
-    """The plan with how far the pods have come on record: the most steps that were ever seen.
+    """The plan with the pods' progress on record: the highest number of steps that was ever seen.
 
-    Pods that come and go again do not count twice. A wide cluster makes many steps in a moment, so they are recorded
-    with some time in between.
+    So pods that come and go again do not count twice. A cluster with many pods makes many steps in a moment, so there
+    is some time between two records.
     """
     status, done = plan.status, sum(pod.steps for pod in observed.pods if not pod.over)
     if status.cluster_ready_time is not None or done <= (status.provisioning_steps or 0):
@@ -95,12 +95,12 @@ def with_steps(observed: Observed, plan: Plan, now: datetime) -> Plan:
 
 
 def late(observed: Observed, status: Status) -> Failure:
-    """The deadline has passed; the message has what the pods, or Ray, said last."""
+    """The deadline has passed; the message has the last message of the pods, or of Ray."""
     ready = status.is_true(ConditionType.CLUSTER_READY)
     condition = status.condition(ConditionType.RUNNING if ready else ConditionType.CLUSTER_READY)
     why = f"{condition.reason}: {condition.message}" if condition else "no pod was seen"
     limit = observed.run.provisioning_deadline
     message = (
-        f"the cluster was not ready, and came no further, within spec.provisioningDeadlineSeconds ({limit:g} s): {why}"
+        f"the cluster was not ready and made no progress within spec.provisioningDeadlineSeconds ({limit:g} s): {why}"
     )
     return Failure(FailureKind.FINAL, Reason.PROVISIONING_DEADLINE, message)

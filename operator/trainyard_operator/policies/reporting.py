@@ -1,4 +1,4 @@
-"""What the driver reports, in the status's form."""
+"""The driver's reports, in the form of the status."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ from trainyard_operator.vocabulary import ConditionType
 
 OWN_CONDITIONS = frozenset(str(kind) for kind in ConditionType)
 MAX_CONDITIONS = 48
-"""Below the schema's 64: a program that invents types of conditions must not crowd out the operator's own."""
+"""Less than the schema's 64: a program that invents types of conditions must leave room for the operator's own."""
 
 
 def reporting(observed: Observed, plan: Plan, context: Context) -> Plan:
@@ -29,7 +29,7 @@ def reporting(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def report(observed: Observed, plan: Plan, context: Context, line: ProgressLine) -> Plan:
-    """The plan with what a line says in its status; also of a run that has ended, whose last line was read late."""
+    """The plan with a line's content in its status; also for an ended run whose last line was read late."""
     status = replace(
         plan.status,
         progress=progress_form(line, context.now),
@@ -55,7 +55,7 @@ def _may_say(status: Status, kind: str) -> bool:
 
 
 def _readable(observed: Observed, plan: Plan, context: Context) -> Plan:
-    """A progress file that is garbage is said once; the run goes on."""
+    """An unusable progress file is reported once; the run continues."""
     kind = ConditionType.PROGRESS_READABLE
     if observed.progress_error:
         message = f"The driver's progress file cannot be used: {observed.progress_error}"
@@ -74,7 +74,7 @@ def progress_form(line: ProgressLine, now: datetime) -> dict[str, Any]:
         form["lostIterations"] = line.lost_iterations
     left = line.progress.get("estimatedSecondsLeft")
     if left is not None and left < 10 * 365 * 86400:
-        # From the line's own time, so that a line that is read twice gives the same estimate.
+        # Computed from the line's own time, so that a line that is read twice gives the same estimate.
         form["estimatedCompletionTime"] = clock.to_text(clock.from_unix(min(line.time, now.timestamp()) + left))
     if "percent" in form:
         form["summary"] = f"{form['percent']:.0f}%"
@@ -84,7 +84,7 @@ def progress_form(line: ProgressLine, now: datetime) -> dict[str, Any]:
 
 
 def readable(value: float) -> float:
-    """Five significant digits: enough for people, in the status and in kubectl's table; counts stay exact."""
+    """Round to five significant digits, which is enough for people in the status and in kubectl; counts stay exact."""
     return value if isinstance(value, int) else float(f"{value:.5g}")
 
 
@@ -98,7 +98,7 @@ def _trials(trials: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _best(best: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Without parameters that are null: in a merge patch null removes a field, so it would never be on record."""
+    """Leave out parameters that are null: in a merge patch, null removes a field, so it would never be on record."""
     if best is None or "parameters" not in best:
         return dict(best) if best else None
     return {**best, "parameters": {k: v for k, v in best["parameters"].items() if v is not None}}
@@ -114,7 +114,7 @@ def _analysis(analysis: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _checkpoints(observed: Observed, plan: Plan, context: Context, line: ProgressLine) -> Mapping[str, Any] | None:
-    """What an earlier attempt has kept is still there, although this driver tells only of its own."""
+    """Keep the checkpoints of an earlier attempt: they still exist, although this driver reports only its own."""
     known, said = plan.status.checkpoint or {}, _checkpoint(line.checkpoint) or {}
     kept = effective_storage(observed.run.spec, context.settings.training) is not None
     return ({**known, **said} if kept else said or known) or None

@@ -1,4 +1,4 @@
-"""spec.resumeFrom.run: the place of that run's results, found once, before the run starts, and kept on record."""
+"""spec.resumeFrom.run: finds the place of that run's results once, before the run starts, and keeps it on record."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ CHECKPOINTS = "/checkpoints/"
 
 
 class _UnusableError(ValueError):
-    """Why nobody can start from that run; `field` is what to correct."""
+    """Why no run can start from that run; `field` is the field to correct."""
 
     def __init__(self, message: str, field: str = FIELD) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ def resumption(observed: Observed, plan: Plan, context: Context) -> Plan:
 def _place(run: Run, name: str, source: Run | None, defaults: TrainingDefaults) -> str:
     """The results folder of the source. Raises _UnusableError with what to do."""
     if name == run.key.name:
-        raise _UnusableError(f"{name} is this run, which goes on from its own checkpoints by itself; remove {FIELD}")
+        raise _UnusableError(f"{name} is this run, which continues from its own checkpoints by itself; remove {FIELD}")
     if source is None:
         raise _UnusableError(
             f"there is no TrainingRun {name} in namespace {run.key.namespace}; correct the name, or give the place of "
@@ -57,7 +57,7 @@ def _place(run: Run, name: str, source: Run | None, defaults: TrainingDefaults) 
 
 
 def _checkpoint(run: Run, name: str, source: Run) -> str:
-    """The URI of the checkpoint that is asked for: the driver looks for it again when it starts."""
+    """The URI of the requested checkpoint. The driver looks for it again when it starts."""
     wanted = run.spec["resumeFrom"].get("checkpoint", "Latest")
     known = source.status.checkpoint or {}
     found = known.get(wanted.lower(), {}).get("uri", "")

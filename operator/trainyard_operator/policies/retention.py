@@ -1,4 +1,4 @@
-"""ttlSecondsAfterFinished: the run itself goes, and with it its results and Secrets."""
+"""ttlSecondsAfterFinished: deletes the run itself, and with it its results and Secrets."""
 
 from trainyard_operator import steps
 from trainyard_operator.model import DeleteRun, Observed, Plan

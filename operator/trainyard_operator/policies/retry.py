@@ -1,4 +1,4 @@
-"""What a failure means: the end of the run, or another attempt after a delay; only `failures` counts for that."""
+"""What follows from a failure: the end of the run, or another attempt after a delay. Only `failures` decides this."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -27,14 +27,15 @@ def retry(observed: Observed, plan: Plan, context: Context) -> Plan:
     if status.terminal or status.phase == Phase.SUSPENDED or not status.attempt_over:
         return plan
     if observed.run.guarded:
-        return plan  # the job of the last attempt may still run on the cluster that the next one would use
+        return plan  # the last attempt's job may still run on the cluster that the next attempt would use
     return _next_attempt(plan, context)
 
 
 def delay(failures: int, uid: str, timing: Timing) -> float:
-    """Seconds before the attempt that follows the n-th charged failure: doubles each time, up to a limit.
+    """Seconds before the attempt that follows the n-th counted failure: doubles each time, up to a limit.
 
-    Up to a quarter more, by the uid and the number: runs that a lost node ends together do not come back together.
+    Up to a quarter more, depending on the uid and the number, so that runs which a lost node ended together do not
+    start together again.
     """
     return min(timing.retry_base * 2.0 ** (failures - 1), timing.retry_max) * (1 + spread(f"{uid}/{failures}") / 4)
 
@@ -58,7 +59,7 @@ def _charge(observed: Observed, plan: Plan, context: Context, failure: Failure) 
 
 
 def _next_attempt(plan: Plan, context: Context) -> Plan:
-    """Raise the counters in a status write of its own; the cluster is created from what was written."""
+    """Raise the counters in a separate write of the status; the cluster is created from the written counters."""
     status = plan.status
     if status.next_attempt_time and context.now < status.next_attempt_time:
         left = (status.next_attempt_time - context.now).total_seconds()

@@ -1,6 +1,6 @@
-"""A run on an existing RayCluster (spec.cluster.selector): choose it once, then say how it is. It is never touched.
+"""A run on an existing RayCluster (spec.cluster.selector): choose the cluster once, then report its state.
 
-Nothing about that cluster is watched: the run's own timer reads it.
+The cluster is never changed, and never watched: the run's own timer reads it.
 """
 
 from dataclasses import replace
@@ -38,10 +38,10 @@ def _choose(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def _wait(observed: Observed, plan: Plan, context: Context) -> Plan:
-    """The clock of the deadline runs, and yet the run has not started: its specification can still be corrected."""
+    """The deadline's clock runs, but the run has not started: its specification can still be corrected."""
     message = (
         f"no RayCluster of namespace {observed.run.key.namespace} has the labels {_labels(observed)} of {SELECTOR}; "
-        "the run goes on when there is one: label it, or correct the selector"
+        "the run continues when there is one: label it, or correct the selector"
     )
     status = replace(plan.status, attempt_start_time=plan.status.attempt_start_time or context.now)
     plan = replace(plan, status=status)
@@ -63,7 +63,7 @@ def _labels(observed: Observed) -> str:
 
 
 def _start(observed: Observed, cluster: Cluster, plan: Plan, context: Context) -> Plan:
-    """Record the choice in a write of its own; the job is submitted to what was recorded."""
+    """Record the choice in a separate write; the job is submitted to the recorded cluster."""
     status, run = plan.status, observed.run
     status = replace(
         status,

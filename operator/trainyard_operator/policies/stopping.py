@@ -1,7 +1,7 @@
-"""The job of a run on an existing RayCluster: stopped when it has lost its reason to run, and guarded until then.
+"""The job of a run on an existing RayCluster: stops it when it should not run any more.
 
-Deleting a cluster ends what runs on it; this cluster stays, so the finalizer keeps the object, and a next attempt
-waits, until Ray says that the job is over, the cluster is gone, or Ray has had its time.
+Deleting a cluster would end its jobs, but this cluster stays. So the finalizer keeps the object, and the next attempt
+waits, until Ray says that the job is over, the cluster is gone, or Ray has had enough time.
 """
 
 from trainyard_operator import names, steps
@@ -13,13 +13,13 @@ GONE = "NotStoppedInTime"
 
 
 def stopping(observed: Observed, plan: Plan, context: Context) -> Plan:
-    """By the record alone: a job is stopped once it is on record that nobody wants it."""
+    """Decided only from the status: a job is stopped when its end is on record."""
     run, job = observed.run, observed.job
     since = run.unwanted_since
     if not run.guarded or since is None:
         return plan
     if observed.cluster is None or observed.cluster.suspended:
-        # A suspended cluster has no pods. One that was never chosen never had the job.
+        # A suspended cluster has no pods. A cluster that was never chosen never had the job.
         return steps.do(plan, Unguard())
     if job is not None and (job.over or job.state == JobState.ABSENT):
         return steps.do(plan, Unguard())
@@ -33,7 +33,7 @@ def stopping(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def _give_up(observed: Observed, plan: Plan, context: Context, silent: float) -> Plan:
-    """Said before the object may go: a warning event follows from the condition."""
+    """Reported before the object may be deleted: a warning event follows from the condition."""
     if observed.run.status.is_true(ConditionType.JOB_LEFT):
         return steps.do(plan, Unguard())
     why = observed.job.message if observed.job and observed.job.message else "Ray has not ended it"

@@ -1,5 +1,5 @@
-"""The Ray job: submitted as soon as the head may answer. Nobody waits for the workers, but where the head has GPUs for
-processes of Ray beside workers for the others."""
+"""The Ray job: submitted as soon as the head may answer. It waits for the workers only if the head has GPUs for its
+processes and the other processes run on workers."""
 
 from dataclasses import replace
 
@@ -42,27 +42,28 @@ def submitted(plan: Plan, context: Context, job_id: str) -> Plan:
 
 
 def not_guarded(observed: Observed, plan: Plan, context: Context, message: str) -> Plan:
-    """Without its finalizer nothing would end the job: it is not submitted, and the finalizer tried again."""
+    """Without the finalizer nothing would end the job. So it is not submitted, and the finalizer is tried again."""
     kind, reason = ConditionType.RUNNING, Reason.FINALIZER_REFUSED
     plan = steps.condition(plan, observed, context.now, kind, False, reason, message)
     return steps.poll_again(plan, context.settings.timing.poll_slow_start)
 
 
 def refused(plan: Plan, outcome: Refused) -> Plan:
-    """Ray's Jobs API can never take the job."""
+    """Ray's Jobs API will never accept the job."""
     return steps.fail(plan, Failure(FailureKind.USER, outcome.reason, outcome.message))
 
 
 def not_taken(observed: Observed, plan: Plan, context: Context, message: str) -> Plan:
-    """Ray does not take the job yet. A head that is starting does not answer: nothing to tell."""
+    """Ray does not accept the job yet. A starting head does not answer, which is not worth reporting."""
     if observed.head is None or not observed.head.ready:
         return plan
     return steps.condition(plan, observed, context.now, ConditionType.RUNNING, False, Reason.JOB_NOT_TAKEN, message)
 
 
 def _head_is_reserved(observed: Observed, context: Context) -> bool:
-    """Whether the head's CPUs are for processes with a GPU. Ray keeps others off a node with GPUs only while another
-    node can take them: a driver that started before the workers would fill the head, and wait for a GPU for ever."""
+    """Whether the head's CPUs are for processes with a GPU. Ray keeps other processes off a node with GPUs only while
+    another node can take them. If the driver started before the workers, other processes would fill the head, and the
+    driver would wait for a GPU for ever."""
     if observed.run.selector is not None:
         return False
     made = size(observed.run.spec, context.settings.sizing)
@@ -70,7 +71,7 @@ def _head_is_reserved(observed: Observed, context: Context) -> bool:
 
 
 def _interval(plan: Plan, context: Context) -> float:
-    """Seconds between two questions to a head that has not answered yet."""
+    """Seconds between two requests to a head that has not answered yet."""
     timing, since = context.settings.timing, plan.status.attempt_start_time
     slow = since is not None and (context.now - since).total_seconds() > timing.slow_start
     return timing.poll_slow_start if slow else timing.poll_starting

@@ -33,7 +33,7 @@ def summary(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def _says_more(status: Status) -> bool:
-    """The condition Running already knows better: a silent dashboard, a head that does not take the job."""
+    """Whether Running already has a more specific reason: a silent dashboard, a head that does not accept the job."""
     running = status.condition(T.RUNNING)
     if running is None or status.attempt_over or status.phase != Phase.PROVISIONING:
         return False
@@ -42,7 +42,7 @@ def _says_more(status: Status) -> bool:
 
 
 def _waits_for_match(status: Status) -> bool:
-    """The condition ClusterReady says better why there is no cluster: none has the labels of the run's selector."""
+    """Whether ClusterReady already has a more specific reason: no cluster matches the run's selector."""
     ready = status.condition(T.CLUSTER_READY)
     return status.phase == Phase.PENDING and ready is not None and ready.reason == Reason.NO_MATCHING_CLUSTER
 

@@ -1,4 +1,4 @@
-"""spec.suspend, and a RayCluster that somebody else suspends (Kueue): no clock runs, nothing is charged."""
+"""spec.suspend, and a RayCluster that somebody else suspends (Kueue): no clock runs, and no failure is counted."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ def suspension(observed: Observed, plan: Plan, context: Context) -> Plan:
     held = cluster is not None and cluster.suspended and not plan.status.attempt_over
     if (observed.run.suspend or held) and not plan.status.attempt_over:
         if observed.job is not None and observed.job.state == JobState.SUCCEEDED:
-            return plan  # it has succeeded before anybody stopped it: the completion says so
+            return plan  # it succeeded before it was stopped: `completion` reports this
         if observed.unread:
             return replace(steps.poll_again(plan, 0), done=True)
         timing = context.settings.timing
@@ -35,7 +35,7 @@ def suspension(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def _suspend(observed: Observed, plan: Plan, context: Context) -> Plan:
-    """End the attempt; once that is on record its cluster is deleted, or its job on an existing one stopped."""
+    """End the attempt. When that is on record, its cluster is deleted, or its job on an existing cluster is stopped."""
     status = plan.status
     if observed.cluster is not None:
         status = replace(status, cluster_name=observed.cluster.name)
@@ -46,12 +46,12 @@ def _suspend(observed: Observed, plan: Plan, context: Context) -> Plan:
 
 
 def _queue(observed: Observed, plan: Plan, context: Context) -> Plan:
-    """The head is gone, or going, with its memory of the job: the next submission is a new one on the same cluster."""
+    """The head is gone, or going, and with it the job: the next submission is a new one on the same cluster."""
     status = replace(requeued(with_clock_stopped(plan.status, context.now)), phase=Phase.QUEUED)
     plan = replace(plan, status=status, done=True)
     if observed.run.selector is not None:
-        plan = steps.poll_again(plan, context.settings.timing.poll_existing)  # nobody watches that cluster
-    message = "The RayCluster is suspended by somebody else, Kueue for instance; the run goes on when it is released."
+        plan = steps.poll_again(plan, context.settings.timing.poll_existing)  # that cluster is not watched
+    message = "The RayCluster is suspended by somebody else, for instance Kueue; the run continues when it is released."
     return steps.condition(plan, observed, context.now, ConditionType.QUOTA_RESERVED, False, "Queued", message)
 
 

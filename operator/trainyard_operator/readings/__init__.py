@@ -1,4 +1,4 @@
-"""From what others wrote to the values of `model`: the API's objects, pods, the driver's progress file. Pure, no trust.
+"""Reads other programs' data into the values of `model`: API objects, pods, the driver's progress file. Pure.
 
-Not here: the status that this operator writes itself (`status_form`).
+Nothing in this data is trusted. Not here: the status that this operator writes itself (`status_form`).
 """

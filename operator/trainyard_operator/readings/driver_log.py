@@ -1,4 +1,4 @@
-"""What the last lines of a driver's log say about its end. Pure."""
+"""Reads from the last lines of a driver's log how the driver ended. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _MEMORY = re.compile(
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Memory of a node, in GB (Ray's word for 2^30 bytes), when Ray ended a process on it; the node by its address."""
+    """Memory of a node when Ray ended a process on it, in GB (Ray means 2^30 bytes); `ip` is the node's address."""
 
     address: str
     used: float
@@ -22,7 +22,7 @@ class MemoryUse:
 
 
 def memory_use(log: str) -> MemoryUse | None:
-    """What Ray's memory monitor has told last; None when it has told nothing."""
+    """The last report of Ray's memory monitor; None if there is none."""
     found = list(_MEMORY.finditer(log.replace("\n", " ")))
     if not found:
         return None
@@ -31,9 +31,9 @@ def memory_use(log: str) -> MemoryUse | None:
 
 
 def exception(log: str) -> str | None:
-    """The exception that the last Python traceback of a log ends with, and the last line of it that is the user's.
+    """The exception at the end of the log's last Python traceback, with the traceback's last line in the user's code.
 
-    For instance `ValueError: no (train.py:12)`. None without a traceback, or when its end is not in the log.
+    For instance `ValueError: no (train.py:12)`. None without a traceback, or if its end is not in the log.
     """
     _, found, rest = log.rpartition(TRACEBACK)
     if not found:

@@ -1,4 +1,4 @@
-"""From the API's objects to the values of `model`. Pure."""
+"""Reads the API's objects into the values of `model`. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ TOKEN_KEY = "auth_token"
 
 @dataclass(frozen=True)
 class TokenSource:
-    """The Secret, and its key, that has the token of a RayCluster."""
+    """The Secret with the token of a RayCluster, and the key in it."""
 
     secret: str
     key: str
@@ -27,7 +27,7 @@ def key_of(form: Form) -> Key:
 
 
 def read_run(form: Form) -> Run:
-    """Raises ValueError when its status is none that this operator could have written."""
+    """Raises ValueError if the status is one that this operator could not have written."""
     metadata = form["metadata"]
     return Run(
         key=key_of(form),
@@ -72,7 +72,7 @@ def read_cluster(form: Form) -> Cluster:
 
 
 def read_head(form: Form) -> Pod | None:
-    """The head of a RayCluster as KubeRay's status tells of it; None before there is one."""
+    """The head of a RayCluster according to KubeRay's status; None before there is one."""
     status = form.get("status", {})
     head = status.get("head", {})
     name = head.get("podName") or head.get("podIP")
@@ -85,7 +85,7 @@ def read_head(form: Form) -> Pod | None:
 
 
 def token_source(form: Form) -> TokenSource | None:
-    """Where the token of a RayCluster is: by its authOptions, or by the variable of its head; None when it has none."""
+    """Where a RayCluster's token is: from its authOptions, or from a variable of its head; None if it has no token."""
     spec = form.get("spec", {})
     options = spec.get("authOptions") or {}
     if options.get("mode") == "token":
@@ -99,7 +99,7 @@ def token_source(form: Form) -> TokenSource | None:
 
 
 def slim_run(form: Form) -> dict[str, Any]:
-    """A TrainingRun as the cache keeps it: without managedFields and kubectl's copy of it."""
+    """A TrainingRun in the form for the cache: without managedFields and kubectl's copy of the object."""
     metadata = {k: v for k, v in form["metadata"].items() if k not in ("managedFields", "annotations")}
     return {"metadata": metadata, "spec": form.get("spec", {}), "status": form.get("status", {})}
 

@@ -1,4 +1,4 @@
-"""What a pod says about itself, in few words: why it does not come up, how its Ray container ended. Pure."""
+"""A pod's own state in few words: why it does not start, how its Ray container ended. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from trainyard_operator.model import Pod, PodEnd, PodProblem
 Form = Mapping[str, Any]
 
 NOT_A_PROBLEM = frozenset({"", "ContainerCreating", "PodInitializing"})
-"""Reasons of a waiting container that only say that it is on its way."""
+"""Reasons of a waiting container that only mean that it is starting."""
 
 SHELL_NOT_FOUND = 127
 OOM_KILLED = "OOMKilled"
@@ -38,7 +38,7 @@ def _steps(form: Form) -> int:
 
 
 def _problem(form: Form) -> PodProblem | None:
-    """Why the pod does not come up: not scheduled, or a container that waits for more than its turn."""
+    """Why the pod does not start: it is not scheduled, or a container waits with a reason that is a problem."""
     scheduled = _condition(form, "PodScheduled")
     if scheduled.get("status") == "False":
         reason = scheduled.get("reason", "Unschedulable")

@@ -1,6 +1,7 @@
-"""What a driver says about itself: the last whole line of its progress file. Pure; manifests/contract has the schema.
+"""The last complete line of a driver's progress file. Pure; manifests/contract has the schema.
 
-A line comes from a training pod, so nothing in it is trusted: what is not as the schema says is refused with a reason.
+A line comes from a training pod, so nothing in it is trusted: a line that does not fit the schema is refused with a
+reason.
 """
 
 import json
@@ -16,7 +17,7 @@ MAX_LINE = 65536
 
 @dataclass(frozen=True)
 class ProgressLine:
-    """A snapshot; its objects are in the schema's form, without what that does not name."""
+    """A snapshot. Its objects are in the schema's form, without unknown fields."""
 
     job_id: str
     seq: int
@@ -37,16 +38,16 @@ class ProgressLine:
 
     @property
     def moves(self) -> bool:
-        """Whether the driver has got anywhere, so that what it needs to train is there."""
+        """Whether the driver has made progress, which means that everything that it needs to train exists."""
         trials = self.trials or {}
         counts = [self.progress.get(key) for key in ("iteration", "envSteps", "episodes", "percent")]
         return any([*counts, trials.get("succeeded"), trials.get("running")])
 
 
 def last_line(tail: bytes) -> bytes | None:
-    """The last newline-terminated, non-empty line of a file's tail; None when there is none yet.
+    """The last non-empty line of a file's tail that ends with a newline; None if there is none yet.
 
-    A tail without a newline at its end has a line that is still being written: it is left out.
+    If the tail does not end with a newline, its last line is still being written and is left out.
     """
     end = tail.rfind(b"\n")
     if end < 0:
@@ -56,9 +57,9 @@ def last_line(tail: bytes) -> bytes | None:
 
 
 def parse(tail: bytes, job: str) -> ProgressLine | None:
-    """The snapshot in a tail of the progress file of `job`; None when there is none yet or it is another job's.
+    """The snapshot in the tail of the progress file of `job`; None if there is none yet or it is another job's.
 
-    Raises ProgressError when the last line is no line of the schema.
+    Raises ProgressError if the last line does not fit the schema.
     """
     line = last_line(tail)
     if line is None:
@@ -80,7 +81,7 @@ def parse(tail: bytes, job: str) -> ProgressLine | None:
 
 
 def newer(old: ProgressLine | None, new: ProgressLine | None) -> ProgressLine | None:
-    """The one with the higher seq for the same job; another job's `old` is dropped by the caller."""
+    """The snapshot with the higher seq, for the same job; the caller drops `old` if it is another job's."""
     if old is None or new is None:
         return new or old
     return new if new.job_id != old.job_id or new.seq >= old.seq else old

@@ -1,8 +1,8 @@
-"""What a progress line may hold: manifests/contract, as far as a status of a TrainingRun can take it. Pure.
+"""The schema of a progress line (manifests/contract), with the limits of a TrainingRun's status. Pure.
 
-A reader takes a value and the place where it stands, and returns what the operator uses of it. Null and unknown fields
+A reader takes a value and its place in the line, and returns the part that the operator uses. Null and unknown fields
 are left out (the API server would drop them, and the status would be written again and again), texts for people are
-cut, and anything else that does not fit raises ProgressError.
+cut, and every other value that does not fit raises ProgressError.
 """
 
 import math
@@ -16,9 +16,9 @@ Fields = Mapping[str, Reader]
 INT32 = 2**31 - 1
 INT64 = 2**63 - 1
 LARGEST = 1e308
-"""Rounded to a few digits, a larger number would be infinite."""
+"""A larger number would become infinite when it is rounded to a few digits."""
 LAST_TIME = 253_370_764_800
-"""The year 9999, in Unix seconds: the last one that a timestamp can be written for."""
+"""The end of the year 9999 in Unix seconds: the latest time that a timestamp can have."""
 
 
 class ProgressError(ValueError):
@@ -29,7 +29,7 @@ def number(least: float = -LARGEST, most: float = LARGEST) -> Reader:
     def read(value: Any, where: str) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
             raise _refused(value, where, f"a number {_between(least, most)}")
-        # Beyond 64 bits the API server keeps a float.
+        # The API server stores numbers beyond 64 bits as floats.
         return value if abs(value) <= INT64 else float(value)
 
     return read
@@ -45,7 +45,7 @@ def count(most: int = INT64, least: int = 0) -> Reader:
 
 
 def text(most: int) -> Reader:
-    """A name: a part of it would name something else, so it is not cut."""
+    """A name. It is not cut, because a part of a name would be another name."""
 
     def read(value: Any, where: str) -> str:
         if not isinstance(value, str) or len(value) > most:
@@ -56,7 +56,7 @@ def text(most: int) -> Reader:
 
 
 def words(most: int, least: int = 0) -> Reader:
-    """A text for people, cut where it is too long."""
+    """A text for people, cut if it is too long."""
 
     def read(value: Any, where: str) -> str:
         if not isinstance(value, str) or len(value) < least:

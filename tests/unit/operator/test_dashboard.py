@@ -108,7 +108,7 @@ class TestStopping:
     async def test_a_head_that_asks_for_a_token_that_nobody_named_is_told_apart(self, dashboards, ray) -> None:
         ray.answers[JOB] = (401, "no token")
         reading = await dashboards.job(replace(HEAD, token=None), "ty-u-1-1")
-        assert "does not say where it is" in reading.job.message
+        assert "does not say which Secret has it" in reading.job.message
 
 
 class TestReading:

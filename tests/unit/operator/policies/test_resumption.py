@@ -102,7 +102,7 @@ class TestWhatCannotBeUsed:
             (starting(source({"latest": BOTH["latest"]}), checkpoint="Best"), "use checkpoint: Latest", "run"),
             (starting(source(), storage=None), "are in the claim results (subPath a), which this run does not", ""),
             (starting(source(), storage={"uri": "s3://b"}), "give it the same spec.storage", ""),
-            (starting(source(), run=KEY.name), "goes on from its own checkpoints by itself", "run"),
+            (starting(source(), run=KEY.name), "continues from its own checkpoints by itself", "run"),
         ],
         ids=["missing", "no storage", "no checkpoint", "not yet", "no best", "no claim", "other storage", "itself"],
     )
