@@ -15,7 +15,7 @@ from trainyard.runs import storage
 from trainyard.runs.run import Identity
 from trainyard.runs.storage import RunStorage
 from trainyard.spec import document as manifest
-from trainyard.spec.parsing import parse
+from trainyard.spec.parsing import parse, parse_document
 from trainyard.spec.sections import Specification
 
 RUN_VARIABLE = "TRAINYARD_RUN"
@@ -32,7 +32,7 @@ def read_document(text: str) -> tuple[dict[str, Any], Specification]:
 
 def parse_completely(document: dict[str, Any]) -> Specification:
     try:
-        return parse(document["spec"])
+        return parse_document(document)
     except InvalidConfiguration as error:
         raise InvalidConfiguration([*error.faults, *_parameter_faults(document["spec"])]) from error
 

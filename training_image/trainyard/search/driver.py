@@ -30,7 +30,7 @@ from trainyard.search.trials import TrialTable, trials_of
 from trainyard.search.view import View
 from trainyard.spec import sizing
 from trainyard.spec.document import normalise_numbers
-from trainyard.spec.parsing import parse
+from trainyard.spec.parsing import parse, typed
 from trainyard.spec.search_points import Point, points
 from trainyard.spec.sections import Specification
 
@@ -137,7 +137,7 @@ def check_points(spec: dict[str, Any], found: list[Point]) -> None:
 def trial_specification(spec: dict[str, Any], point: Point) -> Specification:
     """The specification of one trial: the point's values in their places, and no search."""
     plain = {key: value for key, value in spec.items() if key != "search"}
-    specification = parse(normalise_numbers(with_values(plain, point)))
+    specification = typed(normalise_numbers(with_values(plain, point)))
     if specification.algorithm is not None:
         from trainyard.training import config as algorithms
 
