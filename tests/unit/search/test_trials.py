@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
+import torch
 
 from trainyard.progress.channel import encode
 from trainyard.search.trials import TrialTable
@@ -91,3 +93,11 @@ def test_bookkeeping_of_tune_is_no_metric():
     trials.report(0, {"reward": 1.0, "training_iteration": 7, "pid": 3, "time_total_s": 1.0, "hostname": "h"})
     assert trials.trials[0].metrics == {"reward": 1.0}
     assert trials.trials[0].hostname == "h"
+
+
+def test_scalars_of_numpy_and_torch_compare_trials():
+    trials = table()
+    play(trials, 0, [np.array([4.0]), np.float32(4)])
+    play(trials, 1, [torch.tensor([9.0])])
+    assert (trials.best().id, trials.value(trials.best())) == ("2", 9)
+    assert trials.trials[0].metrics["reward"] == 4

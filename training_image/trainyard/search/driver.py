@@ -63,6 +63,7 @@ def run(job: Job) -> dict[str, Any]:
 
     Raises:
         AllTrialsFailed: with the first trial's error.
+        MetricNotReported: no trial ever had the metric that compares them.
     """
     specification, search = job.specification, job.specification.search
     found = points(search, specification.seed) if search else [{}]
@@ -92,10 +93,13 @@ def run(job: Job) -> dict[str, Any]:
         job.console.print(table.rich_table())
     failed = [trial for trial in table.trials if trial.state != "Succeeded"]
     facts = {"started": begun, "finished": now(), "seconds": round(seconds, 3)}
-    if len(failed) == len(table.trials):
-        error = AllTrialsFailed(f"all {len(failed)} trials failed; the first: {failed[0].error or 'it did not run'}")
+    try:
+        if len(failed) == len(table.trials):
+            raise AllTrialsFailed(f"all {len(failed)} trials failed; the first: {failed[0].error or 'it did not run'}")
+        view.awaited.require()
+    except TrainyardError as error:
         report.after_search(job, facts | {"error": str(error)})
-        raise error
+        raise
     summary = _summary(job, table, seconds)
     job.storage.keep_text("summary.json", json.dumps(summary, indent=2) + "\n")
     report.after_search(job, facts)

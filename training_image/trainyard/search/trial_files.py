@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trainyard.metrics import finite
+from trainyard.metrics import as_number, finite
 from trainyard.search.tensorboard_events import Scalars, write_scalars
 
 FOLDER = "trials"
@@ -51,7 +51,7 @@ class TrialLogs:
         }
         row |= result | {"config": parameters}
         with self._file(index, RESULTS_FILE).open("a") as file:
-            file.write(json.dumps(row, default=str) + "\n")
+            file.write(json.dumps(row, default=_written) + "\n")
 
     def finish(self, index: int, parameters: dict[str, Any]) -> None:
         """Make the table and the events of a trial that has ended; nothing for one without a result."""
@@ -76,6 +76,12 @@ class TrialLogs:
         folder = self._folder / trial_folder(index)
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name
+
+
+def _written(value: Any) -> Any:
+    """What JSON does not know: numbers of numpy and torch as plain ones, the rest as text."""
+    number = as_number(value)
+    return str(value) if number is None else number
 
 
 def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,7 +15,8 @@ Predicate = Callable[[Any], bool]
 
 _MATCH = r"(!?)self\.matches\('([^']*)'\)"
 _MATCHES = re.compile(rf"{_MATCH}(?: && {_MATCH})*")
-_NAME_OF_A_LABEL = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+_PREFIX = "([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+_NAME_OF_A_LABEL = f"^{_PREFIX}[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
 _OF_A_NEW_CLUSTER = ("head", "worker", "spread")
 _OF_ITS_OBJECT = ("queueName", "labels", "annotations")
 
