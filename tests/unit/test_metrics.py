@@ -93,7 +93,8 @@ NUMBERS = [
     torch.tensor(5), torch.tensor([5.0]), torch.tensor(5.0, requires_grad=True), Decimal(5), Fraction(5),
 ]  # fmt: skip
 OTHERS = [
-    None, True, np.True_, np.array([True]), "5", b"5", np.str_("5"), [5], (5,), {"a": 5}, np.array([]), np.array([5, 5]),
+    None, True, np.True_, np.array([True]), "5", b"5", np.str_("5"), [5], (5,), {"a": 5}, np.array([]),
+    np.array([5, 5]),
     torch.tensor([5, 5]), 5j, np.array([5j]), np.array(["5"]), object(), np.datetime64("2020-01-01"),
 ]  # fmt: skip
 

@@ -101,3 +101,10 @@ def test_scalars_of_numpy_and_torch_compare_trials():
     play(trials, 1, [torch.tensor([9.0])])
     assert (trials.best().id, trials.value(trials.best())) == ("2", 9)
     assert trials.trials[0].metrics["reward"] == 4
+
+
+def test_numbers_in_a_dictionary_of_a_result_count_by_their_path():
+    trials = TrialTable([{"trainable.config.lr": 0.1}], "eval/reward", "max", "BestEver")
+    trials.report(0, {"eval": {"reward": 3.0, "all": [1, 2]}})
+    assert trials.best().best == 3.0
+    assert trials.dropped == {"eval/all": "list"}

@@ -10,7 +10,7 @@ import yaml
 from tests.unit.charts.conftest import ROOT
 from trainyard.errors import InvalidConfiguration
 from trainyard.spec.document import read_text
-from trainyard.spec.parsing import parse_document
+from trainyard.spec.parsing import parse_document, parse_submitted
 from trainyard.spec.rules import twin
 
 (CRD,) = (ROOT / "manifests" / "crd").glob("*trainingruns.yaml")
@@ -38,7 +38,7 @@ def rules(schema, path=""):
         yield from rules(field.get("items", field), here)
 
 
-@pytest.mark.parametrize(("place", "rule"), rules(SPEC))
+@pytest.mark.parametrize(("place", "rule"), list(rules(SPEC)))
 def test_every_rule_of_a_field_or_section_has_its_twin(place, rule):
     assert callable(twin(rule))
 
@@ -109,3 +109,22 @@ def test_a_null_in_a_free_form_map_is_a_value():
 def test_the_command_line_answers_without_the_library_of_schemas():
     code = "import sys, trainyard.cli; sys.exit('jsonschema' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_an_api_server_has_judged_is_parsed_without_the_library_of_schemas():
+    document = json.dumps(read())
+    code = (
+        "import sys; from trainyard.launch.reading import read_document;"
+        f"read_document({document!r}); sys.exit('jsonschema' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("spec", [GOOD | {"seed": "x"}, GOOD | {"test": {}}, GOOD | {"extra": 1}])
+def test_a_submitted_document_that_is_wrong_all_the_same_is_refused_in_the_same_words(spec):
+    document = read(spec)
+    with pytest.raises(InvalidConfiguration) as submitted:
+        parse_submitted(document)
+    with pytest.raises(InvalidConfiguration) as whole:
+        parse_document(document)
+    assert submitted.value.faults == whole.value.faults

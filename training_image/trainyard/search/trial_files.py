@@ -60,7 +60,7 @@ class TrialLogs:
             return
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         self._file(index, PARAMETERS_FILE).write_text(json.dumps(parameters, indent=2, sort_keys=True, default=str))
-        self._write_table(index, [_flat(row) for row in rows])
+        self._write_table(index, [flat(row) for row in rows])
         events = [_scalars(row) for row in rows]
         write_scalars(self._file(index, f"events.out.tfevents.{int(rows[0]['timestamp'])}.trainyard"), events)
 
@@ -84,18 +84,18 @@ def _written(value: Any) -> Any:
     return str(value) if number is None else number
 
 
-def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as `a/b`, as Tune flattens them."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in row.items():
         if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}/")
+            found |= flat(value, f"{prefix}{key}/")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found
 
 
 def _scalars(row: dict[str, Any]) -> Scalars:
-    shown = _flat({name: value for name, value in row.items() if name not in _NO_TAGS})
+    shown = flat({name: value for name, value in row.items() if name not in _NO_TAGS})
     step = int(row.get("timesteps_total") or row["training_iteration"])
     return Scalars(float(row["timestamp"]), step, {TAG_PREFIX + name: value for name, value in finite(shown).items()})

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from trainyard.metrics import Metrics, as_number, better, finite, no_numbers
+from trainyard.metrics import Metrics, as_number, better, finite, flatten, no_numbers
 from trainyard.progress.report import count_trials
 from trainyard.progress.text import duration, number
-from trainyard.search.trial_files import TrialLogs
+from trainyard.search.trial_files import TrialLogs, flat
 from trainyard.spec.search_points import Point, short_names
 
 State = Literal["Pending", "Running", "Succeeded", "Failed"]
@@ -84,12 +84,15 @@ class TrialTable:
         trial.state, trial.started, trial.hostname = "Running", time.monotonic(), hostname
 
     def report(self, index: int, result: dict[str, Any]) -> None:
-        """Take over one result of a trial; a missing or NaN metric changes neither its last value nor its best."""
+        """Take over one result of a trial; a missing or NaN metric changes neither its last value nor its best.
+
+        What is in a dictionary of the result is called `outer/inner`, as Tune calls it.
+        """
         trial = self.trials[index]
         if trial.started is None:
             self.start(index)
         reported = {name: value for name, value in result.items() if name not in TUNE_KEYS}
-        numbers = finite(reported)
+        numbers = finite(flatten(reported))
         trial.metrics |= numbers
         self._note(reported, numbers)
         trial.iteration += 1
@@ -103,11 +106,11 @@ class TrialTable:
 
     def _note(self, reported: dict[str, Any], numbers: Metrics) -> None:
         self.names |= dict.fromkeys(numbers)
-        self.dropped |= no_numbers(reported)
+        self.dropped |= no_numbers(flat(reported))
         wanted = reported.get(self.metric or "")
         if wanted is not None and self.metric and as_number(wanted) is None:
             self.dropped[self.metric] = type(wanted).__name__  # a text, too, where the trials are compared by it
-        self.non_finite |= {name for name, value in reported.items() if as_number(value) is not None} - numbers.keys()
+        self.non_finite |= flatten(reported).keys() - numbers.keys()
 
     def finish(self, index: int, error: str = "") -> None:
         trial = self.trials[index]

@@ -24,6 +24,19 @@ def parse_document(document: dict[str, Any]) -> Specification:
     return _parsed(document["spec"], metadata_faults(document))
 
 
+def parse_submitted(document: dict[str, Any]) -> Specification:
+    """Parse a document that an API server has judged: a driver need not wait for the schema to be read.
+
+    Where types or relations are wrong all the same (an image of another version), everything is told as by
+    `parse_document`.
+    """
+    try:
+        parsed = typed(document["spec"])
+    except ValidationError:
+        return parse_document(document)
+    return parse_document(document) if relation_faults(document["spec"]) else parsed
+
+
 def typed(spec: dict[str, Any]) -> Specification:
     """The Specification of a `spec` that differs from a valid one only in values of free-form maps."""
     return Specification.model_validate(spec)
