@@ -52,6 +52,10 @@ _TWINS: dict[str, Predicate] = {
     f"self.all(key, key.size() <= 317 && key.matches('{_NAME_OF_A_LABEL}'))": lambda labels: all(
         len(name) <= 317 and _found(_NAME_OF_A_LABEL, name) for name in labels
     ),
+    # Kubernetes reads the names of annotations as if they were in lower case.
+    f"self.all(key, key.size() <= 317 && key.lowerAscii().matches('{_NAME_OF_A_LABEL}'))": lambda annotations: all(
+        len(name) <= 317 and _found(_NAME_OF_A_LABEL, name.lower() if name.isascii() else name) for name in annotations
+    ),
     "!has(self.selector) || !(has(self.head) || has(self.worker) || has(self.spread))": lambda cluster: (
         "selector" not in cluster or not any(name in cluster for name in _OF_A_NEW_CLUSTER)
     ),
