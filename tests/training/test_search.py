@@ -20,6 +20,7 @@ from trainyard.runs.job import Job
 from trainyard.runs.run import Identity
 from trainyard.runs.storage import at_directory
 from trainyard.search import driver, on_tasks
+from trainyard.search.awaited import MetricNotReported
 from trainyard.search.driver import AllTrialsFailed
 from trainyard.search.trainables import load
 from trainyard.search.worker import STARTED
@@ -352,3 +353,21 @@ def test_a_misspelt_parameter_path_is_refused_before_any_trial(tmp_path):
     }
     with pytest.raises(InvalidConfiguration, match=r"spec\.algorithm\.config\.lrr: is no parameter of PPO"):
         run(tmp_path, spec)
+
+
+@pytest.mark.parametrize("function", ["of_numpy", "of_numpy_under_tune"])
+def test_numbers_of_numpy_choose_the_best_trial(function, tmp_path):
+    done = run(tmp_path, grid(function, [1, 3, 2]))
+    assert (done.summary["bestTrial"], done.summary["bestValue"]) == ("2", 3)
+    assert [row["loss"] for row in done.rows] == ["0.5"] * 3
+
+
+@pytest.mark.parametrize("function", ["generator", "returning"])
+def test_a_search_by_a_metric_that_no_trial_reports_is_the_users_error(function, tmp_path):
+    with pytest.raises(MetricNotReported, match=r"did you mean reward\?"):
+        run(tmp_path, grid(function, [1, 2], metric="rewrad"))
+    last = json.loads((tmp_path / "progress.jsonl").read_text().splitlines()[-1])
+    told = {item["type"]: item for item in last["conditions"]}["SelectionMetricMissing"]
+    assert (told["status"], "there are" in told["message"]) == ("True", True)
+    assert (tmp_path / "trials.csv").exists()
+    assert "rewrad" in (tmp_path / "report.html").read_text()

@@ -1,8 +1,9 @@
 """The names of metrics, and what counts as a value. docs/metrics.md explains each name."""
 
+import logging
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 TRAIN_RETURN_MEAN = "train/return_mean"
@@ -33,24 +34,73 @@ WINDOW_EPISODES = 100
 
 Metrics = dict[str, float]
 
+logger = logging.getLogger(__name__)
+_told: set[str] = set()
+
+
+def as_number(value: Any) -> int | float | None:
+    """The plain number that `value` is, NaN and infinity included; None for what is none.
+
+    Numbers are Python's own, scalars of numpy and torch, and arrays and tensors of exactly one element. Booleans and
+    texts are none.
+    """
+    if isinstance(value, int | float) and type(value) in (int, float):
+        return value
+    if value is None or isinstance(value, bool | str | bytes | Mapping):
+        return None
+    try:
+        plain = value.item() if hasattr(value, "item") else value
+        if isinstance(plain, bool | str | bytes):
+            return None
+        return plain if type(plain) in (int, float) else float(plain)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # several values; RuntimeError is torch's word for it
+        return None
+
 
 def is_finite_number(value: Any) -> bool:
     """Whether `value` counts: a real, finite number. A missing or NaN value is never a stop and never a best."""
-    if isinstance(value, bool) or value is None:
-        return False
+    number = as_number(value)
     try:
-        return math.isfinite(value)
-    except (TypeError, ValueError, OverflowError):
+        return number is not None and math.isfinite(number)
+    except OverflowError:  # an integer that no float can hold
         return False
 
 
 def finite(metrics: Mapping[str, Any]) -> Metrics:
     """Keep the entries of `metrics` that are finite numbers, as plain Python numbers."""
-    return {name: _plain(value) for name, value in metrics.items() if is_finite_number(value)}
+    numbers = ((name, as_number(value)) for name, value in metrics.items())
+    return {name: number for name, number in numbers if number is not None and is_finite_number(number)}
 
 
-def _plain(value: Any) -> float:
-    return value if type(value) in (int, float) else getattr(value, "item", lambda: float(value))()
+def no_numbers(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The entries of `metrics` that are no numbers, finite or not, by their type: `array of shape (4,)`.
+
+    Texts, booleans and None are left out: they are notes, and nobody takes them for metrics.
+    """
+    found = {name: value for name, value in metrics.items() if as_number(value) is None}
+    return {name: _kind(value) for name, value in found.items() if not isinstance(value, bool | str | None)}
+
+
+def figures(given: Any, source: str) -> Metrics:
+    """The finite numbers of what an environment or a program gives, as `finite`; a process tells of the rest once."""
+    if not isinstance(given, Mapping):
+        _tell_once(f"{source} is a {type(given).__name__}: give a dictionary of numbers")
+        return {}
+    for name, kind in no_numbers(given).items():
+        _tell_once(f"{source}: {name!r} is no metric, because it is {kind}: give one number")
+    return finite(given)
+
+
+def _tell_once(message: str) -> None:
+    if message not in _told:
+        _told.add(message)
+        logger.warning("%s", message)
+
+
+def _kind(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    name = type(value).__name__
+    return f"{name} of shape {tuple(shape)}" if isinstance(shape, Sequence) else name
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> Metrics:
@@ -60,11 +110,8 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> Metrics:
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             flat.update(flatten(value, name + "/"))
-        elif not isinstance(value, bool | str) and hasattr(value, "__float__"):
-            try:
-                flat[name] = _plain(value)
-            except (TypeError, ValueError):  # an array of several values is not one metric
-                continue
+        elif (number := as_number(value)) is not None:
+            flat[name] = number
     return flat
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainyard.metrics import is_finite_number
+from trainyard.metrics import as_number, is_finite_number
 
 SCHEMA_VERSION = 1
 MAX_LINE_BYTES = 65536
@@ -219,7 +219,7 @@ def _bounded_best(best: Snapshot) -> Snapshot:
 
 def _numbers(metrics: Mapping[str, Any], limit: int) -> Snapshot:
     """Numbers only; NaN stays for now, so that its name is listed."""
-    numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    numbers = {name: number for name, value in metrics.items() if (number := as_number(value)) is not None}
     return dict(list(numbers.items())[:limit])
 
 

@@ -40,5 +40,5 @@ def episode_figures(chunks: list[Any]) -> dict[str, float]:
         "return": float(sum(chunk.get_return() for chunk in chunks)),
         # Not the sum of the chunks' lengths: with a local runner, PPO's connector has lengthened earlier ones by one.
         "length": chunks[-1].t,
-        **metrics.finite(own),
+        **metrics.figures(own, EPISODE_METRICS),
     }

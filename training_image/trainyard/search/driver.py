@@ -32,7 +32,7 @@ from trainyard.search.trials import TrialTable, trials_of
 from trainyard.search.view import View
 from trainyard.spec import sizing
 from trainyard.spec.document import normalise_numbers
-from trainyard.spec.parsing import parse
+from trainyard.spec.parsing import parse, typed
 from trainyard.spec.search_points import Point, points
 from trainyard.spec.sections import Specification
 
@@ -65,6 +65,7 @@ def run(job: Job) -> dict[str, Any]:
 
     Raises:
         AllTrialsFailed: with the first trial's error.
+        MetricNotReported: no trial ever had the metric that compares them.
     """
     specification, search = job.specification, job.specification.search
     found = points(search, specification.seed) if search else [{}]
@@ -94,10 +95,13 @@ def run(job: Job) -> dict[str, Any]:
         job.console.print(table.rich_table())
     failed = [trial for trial in table.trials if trial.state != "Succeeded"]
     facts = {"started": begun, "finished": now(), "seconds": round(seconds, 3)}
-    if len(failed) == len(table.trials):
-        error = AllTrialsFailed(f"all {len(failed)} trials failed; the first: {failed[0].error or 'it did not run'}")
+    try:
+        if len(failed) == len(table.trials):
+            raise AllTrialsFailed(f"all {len(failed)} trials failed; the first: {failed[0].error or 'it did not run'}")
+        view.awaited.require()
+    except TrainyardError as error:
         report.after_search(job, facts | {"error": str(error)})
-        raise error
+        raise
     summary = _summary(job, table, seconds)
     job.storage.keep_text("summary.json", json.dumps(summary, indent=2) + "\n")
     report.after_search(job, facts)
@@ -139,7 +143,7 @@ def check_points(spec: dict[str, Any], found: list[Point]) -> None:
 def trial_specification(spec: dict[str, Any], point: Point) -> Specification:
     """The specification of one trial: the point's values in their places, and no search."""
     plain = {key: value for key, value in spec.items() if key != "search"}
-    specification = parse(normalise_numbers(with_values(plain, point)))
+    specification = typed(normalise_numbers(with_values(plain, point)))
     if specification.algorithm is not None:
         from trainyard.training import config as algorithms
 

@@ -8,7 +8,7 @@ from ray import cloudpickle, tune
 
 from trainyard.callbacks import Callback, Evaluation, Iteration
 from trainyard.errors import described
-from trainyard.metrics import RLLIB, Metrics, finite
+from trainyard.metrics import RLLIB, Metrics, finite, flatten
 from trainyard.rllib import compat
 from trainyard.runs.run import Outcome, Run
 from trainyard.runs.stopping import Counters, stop_reason
@@ -75,7 +75,7 @@ class TableStopper(tune.Stopper):
         counters = Counters(
             iteration=int(result.get("training_iteration", 0)), seconds=float(result.get("time_total_s", 0.0))
         )
-        return stop_reason(self._stop, counters, finite(result)) is not None
+        return stop_reason(self._stop, counters, finite(flatten(result))) is not None
 
     def stop_all(self) -> bool:
         return False

@@ -21,7 +21,7 @@ import numpy as np
 
 from trainyard.episodes.infos import fields_of
 from trainyard.episodes.records import Settings
-from trainyard.metrics import EPISODE_METRICS, finite
+from trainyard.metrics import EPISODE_METRICS, figures
 from trainyard.rllib.asynchronous.episodes import Delivery, Episode, EpisodeId, Failure
 from trainyard.rllib.asynchronous.policy import Step
 
@@ -160,7 +160,7 @@ class EpisodeRunner:
             log_probabilities=np.asarray(log_probabilities, dtype=np.float32),
             terminated=bool(terminated),
             policy_version=policy.version,
-            figures=finite(info.get(EPISODE_METRICS, {})),
+            figures=figures(info.get(EPISODE_METRICS, {}), EPISODE_METRICS),
             recorded=None if recording is None else fields_of(infos, start=0, with_steps=with_steps),
             seconds=time.monotonic() - start,
         )
