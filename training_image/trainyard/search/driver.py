@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from trainyard.errors import InvalidConfiguration, TrainyardError
 from trainyard.reports import build as report
 from trainyard.reports.run_facts import now
-from trainyard.runs import storage
+from trainyard.runs import seeds, storage
 from trainyard.runs.run import Identity, Run
 from trainyard.search import on_tasks
 from trainyard.search.recording import recorded
@@ -231,7 +231,7 @@ def _run_algorithm(spec: dict[str, Any], found: list[Point], identity: Identity,
 
     specification = trial_specification(spec, found[index])
     repetition = index // (len(found) // parse(spec).search.samples)  # type: ignore[union-attr]
-    specification = specification.model_copy(update={"seed": specification.seed + repetition})
+    specification = specification.model_copy(update={"seed": seeds.repetition(specification.seed, repetition)})
     folder = f"{TRIALS_FOLDER}/{trial_folder(index)}"
     target = storage.at_uri(place, folder) if "://" in place else storage.at_directory(Path(place) / folder)
     run = Run(identity, specification, {"spec": spec}, target)
