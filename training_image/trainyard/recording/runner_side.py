@@ -63,7 +63,8 @@ class RecordEpisodes(RLlibCallback):
         if self._recorder is None:
             self._join(env_runner)
         for episode in samples:
-            self._take(episode)
+            if not env_runner.is_left_out(episode):
+                self._take(episode)
         self._forget_abandoned()
         if self._steps >= SEND_STEPS or time.monotonic() - self._sent_at >= SEND_SECONDS:
             self.send()

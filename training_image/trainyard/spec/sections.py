@@ -92,6 +92,12 @@ class Environment(Section):
     wrappers: list[Wrapper] = []
 
 
+class NonFinite(Section):
+    """tolerate: share of the episodes that may have numbers that are not finite, and are left out."""
+
+    tolerate: float = Field(default=0, ge=0, le=0.5)
+
+
 class Sampling(Section):
     mode: Literal["Synchronous", "Asynchronous"] | None = None
     env_runners: int = Field(default=1, ge=0)
@@ -100,6 +106,7 @@ class Sampling(Section):
     memory_per_env_runner: Bytes | None = None
     episodes_per_update: int | None = Field(default=None, ge=1)
     max_policy_lag: int | None = Field(default=None, ge=0)
+    non_finite: NonFinite = NonFinite()
 
 
 class Learner(Section):
@@ -128,6 +135,7 @@ class Stop(Section):
 class Evaluation(Section):
     every_iterations: int = Field(default=1, ge=1)
     episodes: int = Field(default=10, ge=1)
+    max_steps_per_episode: int = Field(default=100_000, ge=1)
     explore: bool = False
     environment_config: dict[str, Any] = {}
 
@@ -138,6 +146,7 @@ class Test(Section):
     __test__ = False  # not a test class, whatever its name makes pytest think
 
     episodes: int = Field(default=10, ge=1)
+    max_steps_per_episode: int = Field(default=100_000, ge=1)
     environment_config: dict[str, Any] = {}
 
 

@@ -13,6 +13,7 @@ from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 from ray.rllib.core.learner.learner import Learner
 
 from trainyard.rllib.learners.column_update import ReplayUpdate
+from trainyard.rllib.learners.finite import ErrorsOfTheThread, FiniteGradients
 from trainyard.rllib.learners.flat import FlatUpdate
 from trainyard.rllib.learners.fused import FusedOptimizer, PlainBackward
 from trainyard.rllib.learners.ppo_loss import WrittenOutPPOLoss
@@ -34,11 +35,11 @@ class LeanSACTorchLearner(ShortSAC, FusedOptimizer, TargetsAtOnce, SACTorchLearn
 
 # APPO and IMPALA train in a thread that calls Learner.update() itself, one minibatch per batch, so only the
 # optimizer and the finite test are theirs to change.
-class LeanAPPOTorchLearner(FusedOptimizer, APPOTorchLearner):
+class LeanAPPOTorchLearner(ErrorsOfTheThread, FusedOptimizer, APPOTorchLearner):
     """APPO: fused Adam and one finite test per update."""
 
 
-class LeanIMPALATorchLearner(FusedOptimizer, IMPALATorchLearner):
+class LeanIMPALATorchLearner(ErrorsOfTheThread, FusedOptimizer, IMPALATorchLearner):
     """IMPALA: fused Adam and one finite test per update."""
 
 
@@ -48,6 +49,35 @@ LEAN_LEARNERS: dict[type[Learner], type[Learner]] = {
     SACTorchLearner: LeanSACTorchLearner,
     APPOTorchLearner: LeanAPPOTorchLearner,
     IMPALATorchLearner: LeanIMPALATorchLearner,
+}
+
+
+class StockPPOTorchLearner(FiniteGradients, PPOTorchLearner):
+    """RLlib's own, except that a gradient that is not finite ends the run; so are those below."""
+
+
+class StockDQNTorchLearner(FiniteGradients, DQNTorchLearner):
+    """As above, of DQN."""
+
+
+class StockSACTorchLearner(FiniteGradients, SACTorchLearner):
+    """As above, of SAC."""
+
+
+class StockAPPOTorchLearner(ErrorsOfTheThread, FiniteGradients, APPOTorchLearner):
+    """As above, of APPO."""
+
+
+class StockIMPALATorchLearner(ErrorsOfTheThread, FiniteGradients, IMPALATorchLearner):
+    """As above, of IMPALA."""
+
+
+STOCK_LEARNERS: dict[type[Learner], type[Learner]] = {
+    PPOTorchLearner: StockPPOTorchLearner,
+    DQNTorchLearner: StockDQNTorchLearner,
+    SACTorchLearner: StockSACTorchLearner,
+    APPOTorchLearner: StockAPPOTorchLearner,
+    IMPALATorchLearner: StockIMPALATorchLearner,
 }
 
 
@@ -70,8 +100,14 @@ def choose_learner(config: AlgorithmConfig) -> LearnerChoice:
     if lean is None:
         return LearnerChoice(stock, f"there is no lean counterpart of {stock.__name__}")
     if reason is not None:
-        return LearnerChoice(stock, reason)
+        return LearnerChoice(STOCK_LEARNERS[stock], reason)
     return LearnerChoice(lean, None)
+
+
+def stock_learner(config: AlgorithmConfig) -> type[Learner]:
+    """RLlib's own Learner, with the test of its gradients where it is one of those above."""
+    stock = config.learner_class or config.get_default_learner_class()
+    return STOCK_LEARNERS.get(stock, stock)
 
 
 def _why_not_exact(config: AlgorithmConfig) -> str | None:
