@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -21,6 +23,7 @@ from trainyard.episodes import finite
 from trainyard.episodes.copies import lent, own_info, own_observation
 from trainyard.errors import NonFiniteNumber, root_cause
 from trainyard.rllib.episode_log import EpisodeLog
+from trainyard.rllib.learners.finite import REMEDY
 from trainyard.runs.seeds import Stream, seed_of
 
 MOSTLY_LEFT_OUT = 10
@@ -85,12 +88,29 @@ class EnvRunner(SingleAgentEnvRunner):
 
     def sample(self, **kwargs: Any) -> list[SingleAgentEpisode]:
         """RLlib's, without the episodes that are left out."""
-        episodes = super().sample(**kwargs)
+        with self.blaming_the_network():
+            episodes = super().sample(**kwargs)
         if not self._left_out:
             return episodes
         kept = [episode for episode in episodes if not self.is_left_out(episode)]
         self.forget_ended()
         return kept
+
+    @contextmanager
+    def blaming_the_network(self) -> Iterator[None]:
+        """An error for which the network's weights are the reason says so: torch's own words are of distributions."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(root_cause(error), NonFiniteNumber) or self.module is None:
+                raise
+            spoilt = [name for name, tensor in self.module.named_parameters() if not torch.isfinite(tensor).all()]
+            if not spoilt:
+                raise
+            raise NonFiniteNumber(
+                f"{self._name}: {len(spoilt)} of the network's parameters are not finite ({spoilt[0]} is the first), so it "
+                f"gives no actions; {REMEDY}"
+            ) from error
 
     def is_left_out(self, episode: SingleAgentEpisode) -> bool:
         """Whether a number of this episode was not finite."""
@@ -154,7 +174,7 @@ class EnvRunner(SingleAgentEnvRunner):
         )
         raise NonFiniteNumber(
             f"the policy gave {self._place(index)}: {finite.first_fault(action, 'action')}, though every observation "
-            "was finite; a lower learning rate, grad_clip or smaller observations and rewards may help"
+            f"was finite; {REMEDY}"
         )
 
     def _meet(self, env_index: int, what: str) -> None:

@@ -68,8 +68,9 @@ class RoundRunner(EnvRunner):
         steps = 0
         ended: list[Chunk] = []
         first = [len(episode) for episode in self._ongoing_episodes]
-        while steps < played.steps_per_round:
-            steps += self._step(steps, played, first, ended)
+        with self.blaming_the_network():
+            while steps < played.steps_per_round:
+                steps += self._step(steps, played, first, ended)
         played.steps += steps
         going_on = (
             _chunk(episode, begin)
