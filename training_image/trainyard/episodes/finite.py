@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 FIELD = "spec.sampling.nonFinite.tolerate"
+LEARNER_REMEDY = "a lower learning rate, grad_clip, or smaller rewards and observations may help"
 REMEDY = f"correct the environment, or let a share of such episodes be left out with {FIELD}"
 
 

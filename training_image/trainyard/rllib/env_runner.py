@@ -23,7 +23,6 @@ from trainyard.episodes import finite
 from trainyard.episodes.copies import lent, own_info, own_observation
 from trainyard.errors import NonFiniteNumber, root_cause
 from trainyard.rllib.episode_log import EpisodeLog
-from trainyard.rllib.learners.finite import REMEDY
 from trainyard.runs.seeds import Stream, seed_of
 
 MOSTLY_LEFT_OUT = 10
@@ -108,8 +107,8 @@ class EnvRunner(SingleAgentEnvRunner):
             if not spoilt:
                 raise
             raise NonFiniteNumber(
-                f"{self._name}: {len(spoilt)} of the network's parameters are not finite ({spoilt[0]} is the first), so it "
-                f"gives no actions; {REMEDY}"
+                f"{self._name}: {len(spoilt)} of the network's parameters are not finite ({spoilt[0]} is the first), "
+                f"so it gives no actions; {finite.LEARNER_REMEDY}"
             ) from error
 
     def is_left_out(self, episode: SingleAgentEpisode) -> bool:
@@ -174,7 +173,7 @@ class EnvRunner(SingleAgentEnvRunner):
         )
         raise NonFiniteNumber(
             f"the policy gave {self._place(index)}: {finite.first_fault(action, 'action')}, though every observation "
-            f"was finite; {REMEDY}"
+            f"was finite; {finite.LEARNER_REMEDY}"
         )
 
     def _meet(self, env_index: int, what: str) -> None:

@@ -16,15 +16,15 @@ EVERY_SECONDS = 30.0
 
 
 class Heartbeat:
-    """Calls `say`, in a thread of its own, as often as a phase has gone on for another `every` seconds.
+    """Calls `say`, in a thread of its own, as often as a phase has gone on for another `every` seconds (half a minute).
 
     Args:
         say: takes one line, for instance `validation: 48,000 steps in its episode 1, after 2 min 30 s`.
     """
 
-    def __init__(self, say: Callable[[str], None], every: float = EVERY_SECONDS) -> None:
+    def __init__(self, say: Callable[[str], None], every: float | None = None) -> None:
         self._say = say
-        self._every = every
+        self._every = EVERY_SECONDS if every is None else every
         self._phase: tuple[float, Callable[[], str]] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)

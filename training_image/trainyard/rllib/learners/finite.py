@@ -14,9 +14,8 @@ from ray.rllib.algorithms.impala.impala_learner import IMPALALearner
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
+from trainyard.episodes.finite import LEARNER_REMEDY
 from trainyard.errors import NonFiniteNumber
-
-REMEDY = "a lower learning rate, grad_clip, or smaller rewards and observations may help"
 
 
 class FiniteGradients(TorchLearner):
@@ -38,7 +37,7 @@ def require_finite(learner: TorchLearner, gradients: Mapping[Any, torch.Tensor |
         more = f" and {len(spoilt) - 3} more" if len(spoilt) > 3 else ""
         raise NonFiniteNumber(
             f"learner, update {learner._weights_seq_no}: the gradients of {len(spoilt)} of {len(gradients)} parameters "
-            f"are not finite ({', '.join(names[:3])}{more}), because the loss is not or is too steep; {REMEDY}"
+            f"are not finite ({', '.join(names[:3])}{more}), because the loss is not or is too steep; {LEARNER_REMEDY}"
         )
 
 
