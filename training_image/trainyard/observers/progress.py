@@ -131,7 +131,8 @@ class ProgressReporter(Callback):
             for metric in (f"{kind}/{figure}" for kind in ("train", "validation", "test")):
                 if metric in latest and self._told.get(metric) != latest[metric]:
                     self._told[metric] = latest[metric]
-                    self._progress.condition(condition, "True", reason, f"{metric} is {latest[metric]:.0f}: {words}")
+                    status = "True" if latest[metric] else "False"
+                    self._progress.condition(condition, status, reason, f"{metric} is {latest[metric]:.0f}: {words}")
 
     def _look_for_metrics(self, run: Run, measured: str) -> None:
         """Tell of what never has a value while something can be done about it."""

@@ -101,6 +101,7 @@ class Evaluator:
         self._episodes = episodes
         self._explore = explore
         self._tolerate = tolerate
+        self._seen: set[str] = set()
         config = algorithm.config.copy(copy_frozen=False)
         config.environment(env_config={**config.env_config, **environment_config})
         config.env_runners(num_env_runners=0, num_envs_per_env_runner=1, gym_env_vectorize_mode=SYNC, explore=explore)
@@ -130,10 +131,7 @@ class Evaluator:
             episode_figures([episode]) | performance.of_infos(episode.get_infos()) for episode in episodes
         )
         named = {f"{self.kind}/{name}": value for name, value in summary.items()}
-        if left_out := self._left_out(episodes):
-            named[f"{self.kind}/{NON_FINITE_EPISODES}"] = left_out
-        if self._runner.cut:
-            named[f"{self.kind}/{CUT_EPISODES}"] = self._runner.cut
+        named |= self._counted({NON_FINITE_EPISODES: self._left_out(episodes), CUT_EPISODES: self._runner.cut})
         return Evaluation(self.kind, iteration, named, episodes, time.monotonic() - started)
 
     def words(self) -> str:
@@ -142,6 +140,11 @@ class Evaluator:
 
     def stop(self) -> None:
         self._runner.stop()
+
+    def _counted(self, counts: dict[str, int]) -> dict[str, int]:
+        """Those that are not 0, or once were not."""
+        self._seen |= {name for name, count in counts.items() if count}
+        return {f"{self.kind}/{name}": count for name, count in counts.items() if name in self._seen}
 
     def _left_out(self, episodes: list[SingleAgentEpisode]) -> int:
         """How many of the evaluation's episodes are missing; raises NonFiniteNumber when they are too many."""
