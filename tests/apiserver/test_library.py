@@ -13,7 +13,7 @@ from tests.apiserver.conftest import ROOT
 from tests.apiserver.corpus import ACCEPTED, REFUSED, Case
 from trainyard.errors import InvalidConfiguration
 from trainyard.spec import document as manifest
-from trainyard.spec import parsing
+from trainyard.spec import parsing, sections
 
 SAMPLES = sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
 OPERATOR_FIELDS = {

@@ -56,15 +56,15 @@ def test_sac_finds_the_best_action(tmp_path):
             "num_steps_sampled_before_learning_starts": 100, "initial_alpha": 0.1,
         },
         sampling=IN_THE_DRIVER,
-        evaluation={"episodes": 20, "everyIterations": 200},
-        stop={"iterations": 3000, "metrics": [{"metric": "validation/return_mean", "atLeast": -0.01}]},
+        evaluation={"episodes": 20, "everyIterations": 3},
+        stop={"iterations": 40, "metrics": [{"metric": "validation/return_mean", "atLeast": -0.01}]},
     )  # fmt: skip
     assert run.metrics["validation/return_mean"] > -0.01
 
 
 @pytest.mark.parametrize(
     ("algorithm", "environment", "iterations"),
-    [("PPO", CORRIDOR, 4), ("DQN", CORRIDOR, 1), ("SAC", {"name": "environments:Target"}, 120)],
+    [("PPO", CORRIDOR, 4), ("DQN", CORRIDOR, 1), ("SAC", {"name": "environments:Target"}, 3)],
 )
 def test_the_lean_parts_give_the_curve_of_rllibs_own(tmp_path, monkeypatch, algorithm, environment, iterations):
     """With one runner and one seed. RLlib's replay buffer is not seeded and draws in another order than the flat one.
@@ -80,6 +80,7 @@ def test_the_lean_parts_give_the_curve_of_rllibs_own(tmp_path, monkeypatch, algo
     monkeypatch.setattr(training_config, "choose_replay", with_rllibs_buffer)
     more = {} if algorithm == "PPO" else {
         "num_steps_sampled_before_learning_starts": 50,
+        "training_intensity": 2,
         "replay_buffer_config": {"type": "EpisodeReplayBuffer", "capacity": 1000, "seed": 3},
     }  # fmt: skip
     curves = []
