@@ -21,7 +21,7 @@ from trainyard.runs.run import Identity
 from trainyard.runs.storage import at_directory
 from trainyard.search import driver, on_tasks
 from trainyard.search.awaited import MetricNotReported
-from trainyard.search.driver import AllTrialsFailed
+from trainyard.search.driver import AllTrialsFailed, AllTrialsRefused, try_environments
 from trainyard.search.trainables import load
 from trainyard.search.worker import STARTED
 from trainyard.spec.document import normalise_numbers
@@ -156,6 +156,29 @@ def test_an_algorithms_trial_that_fails_says_what_its_environment_raised(tmp_pat
     }
     with pytest.raises(AllTrialsFailed, match="the first: ZeroDivisionError: the simulator has no more fuel"):
         run(tmp_path, spec)
+
+
+def search_over(path, values, **environment):
+    return {
+        "algorithm": {"name": "PPO", "config": {"train_batch_size_per_learner": 200, "minibatch_size": 100}},
+        "environment": environment,
+        "sampling": {"envRunners": 0},
+        "stop": {"iterations": 1},
+        "search": {"parameters": [{"path": path, "grid": values}], "metric": "train/return_mean", "mode": "max"},
+    }
+
+
+def test_a_search_whose_trials_all_meet_numbers_that_are_not_finite_is_the_users_error(tmp_path):
+    spec = search_over("algorithm.config.lr", [0.001], name="environments:Spoilt")
+    with pytest.raises(AllTrialsRefused, match=r"the first: NonFiniteNumber: environment 0 of .*: the reward is nan"):
+        run(tmp_path, spec)
+
+
+def test_environments_that_only_some_trials_have_are_tried_before_the_first(ray_session):
+    spec = search_over("environment.config.length", [10, 20, "long"], name="environments:Constant")
+    points = [{"environment.config.length": value} for value in (10, 20, "long")]
+    with pytest.raises(InvalidConfiguration, match=r"with environment.config.length long: .*step\(\) raised TypeError"):
+        try_environments(spec, points)
 
 
 def test_an_algorithm_is_searched_and_each_trial_keeps_its_checkpoint(tmp_path):

@@ -13,6 +13,9 @@ TRAIN_FRESH_RETURN_MEAN = "train/fresh_return_mean"
 TRAIN_EPISODE_LENGTH_MEAN = "train/episode_length_mean"
 TRAIN_LOSS = "train/loss"
 TRAIN_EPISODES = "train/episodes"
+NON_FINITE_EPISODES = "non_finite_episodes"
+CUT_EPISODES = "cut_episodes"
+TRAIN_NON_FINITE = f"train/{NON_FINITE_EPISODES}"
 TIME_ENV_STEPS = "time/env_steps"
 TIME_ITERATION = "time/iteration"
 TIME_SECONDS = "time/seconds"
@@ -28,6 +31,8 @@ RLLIB = "rllib/"
 # the last info of it.
 EPISODES = "trainyard_episodes"
 EPISODE_METRICS = "episode_metrics"
+# In place of a finished episode's figures: a number of it was not finite, and it was left out.
+NON_FINITE = "non_finite"
 
 # Return, minimum and maximum are over this many finished episodes, whatever runner they come from.
 WINDOW_EPISODES = 100
@@ -134,26 +139,36 @@ class EpisodeWindow:
     def __init__(self, size: int = WINDOW_EPISODES) -> None:
         self._episodes: deque[Mapping[str, float]] = deque(maxlen=size)
         self.finished = 0
+        self.left_out = 0
 
     def add(self, episodes: Iterable[Mapping[str, float]]) -> None:
-        """Add finished episodes: `return`, `length` and any figures that the environment gave for the episode."""
+        """Add finished episodes: `return`, `length` and any figures that the environment gave for the episode.
+
+        One with a number that is not finite counts, and is in no mean; so is one whose return is none.
+        """
         for episode in episodes:
-            self._episodes.append(dict(episode))
             self.finished += 1
+            if NON_FINITE in episode or not is_finite_number(episode["return"]):
+                self.left_out += 1
+            else:
+                self._episodes.append(dict(episode))
 
     def metrics(self) -> Metrics:
         """Return `train/...` over the window; no return before the first episode has finished."""
         metrics: Metrics = {TRAIN_EPISODES: self.finished}
+        if self.left_out:
+            metrics[TRAIN_NON_FINITE] = self.left_out
         summary = summarise(self._episodes)
         return metrics | {f"train/{name}": value for name, value in summary.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"episodes": list(self._episodes), "finished": self.finished}
+        return {"episodes": list(self._episodes), "finished": self.finished, "left_out": self.left_out}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._episodes.clear()
         self._episodes.extend(state["episodes"])
         self.finished = state["finished"]
+        self.left_out = state.get("left_out", 0)  # not in a checkpoint of an earlier version
 
 
 def summarise(episodes: Iterable[Mapping[str, float]]) -> Metrics:

@@ -28,7 +28,10 @@ TUNE_KEYS = frozenset(
 
 @dataclass
 class Trial:
-    """One trial. `best` is its best value of the search's metric; None before a finite one."""
+    """One trial. `best` is its best value of the search's metric; None before a finite one.
+
+    users_error: whether what it failed with is the user's to correct.
+    """
 
     id: str
     parameters: Point
@@ -42,6 +45,7 @@ class Trial:
     started: float | None = None
     seconds: float = 0.0
     error: str = ""
+    users_error: bool = False
 
 
 def trials_of(points: list[Point]) -> list[Trial]:
@@ -113,8 +117,9 @@ class TrialTable:
             self.dropped[self.metric] = type(wanted).__name__  # a text, too, where the trials are compared by it
         self.non_finite |= flatten(reported).keys() - numbers.keys()
 
-    def finish(self, index: int, error: str = "") -> None:
+    def finish(self, index: int, error: str = "", *, users_error: bool = False) -> None:
         trial = self.trials[index]
+        trial.users_error = users_error
         trial.state, trial.error = ("Failed", error) if error else ("Succeeded", "")
         if trial.started is not None:
             trial.seconds = time.monotonic() - trial.started

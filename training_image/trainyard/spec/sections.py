@@ -53,6 +53,12 @@ class Environment(Section):
     wrappers: list[Wrapper] = []
 
 
+class NonFinite(Section):
+    """tolerate: share of the episodes that may have numbers that are not finite, and are left out."""
+
+    tolerate: float = 0
+
+
 class Sampling(Section):
     mode: Literal["Synchronous", "Asynchronous"] | None = None
     env_runners: int = 1
@@ -61,6 +67,7 @@ class Sampling(Section):
     memory_per_env_runner: Bytes | None = None
     episodes_per_update: int | None = None
     max_policy_lag: int | None = None
+    non_finite: NonFinite = NonFinite()
 
 
 class Learner(Section):
@@ -89,6 +96,7 @@ class Stop(Section):
 class Evaluation(Section):
     every_iterations: int = 1
     episodes: int = 10
+    max_steps_per_episode: int = 100_000
     explore: bool = False
     environment_config: dict[str, Any] = {}
 
@@ -99,6 +107,7 @@ class Test(Section):
     __test__ = False  # not a test class, whatever its name makes pytest think
 
     episodes: int = 10
+    max_steps_per_episode: int = 100_000
     environment_config: dict[str, Any] = {}
 
 

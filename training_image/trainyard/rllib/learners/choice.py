@@ -14,6 +14,7 @@ from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 from ray.rllib.core.learner.learner import Learner
 
 from trainyard.rllib import compat
+from trainyard.rllib.learners.finite import ErrorsOfTheThread, FiniteGradients
 
 _HERE = "trainyard.rllib.learners"
 LEAN_LEARNERS: dict[type[Learner], tuple[str, ...]] = {
@@ -24,6 +25,35 @@ LEAN_LEARNERS: dict[type[Learner], tuple[str, ...]] = {
     IMPALATorchLearner: (f"{_HERE}.lean_appo:LeanIMPALATorchLearner", "optimizer"),
 }
 """RLlib's Learner to the place of the lean one, which a Ray without one of those groups of names cannot import."""
+
+
+class StockPPOTorchLearner(FiniteGradients, PPOTorchLearner):
+    """RLlib's own, except that a gradient that is not finite ends the run; so are those below."""
+
+
+class StockDQNTorchLearner(FiniteGradients, DQNTorchLearner):
+    """As above, of DQN."""
+
+
+class StockSACTorchLearner(FiniteGradients, SACTorchLearner):
+    """As above, of SAC."""
+
+
+class StockAPPOTorchLearner(ErrorsOfTheThread, FiniteGradients, APPOTorchLearner):
+    """As above, of APPO."""
+
+
+class StockIMPALATorchLearner(ErrorsOfTheThread, FiniteGradients, IMPALATorchLearner):
+    """As above, of IMPALA."""
+
+
+STOCK_LEARNERS: dict[type[Learner], type[Learner]] = {
+    PPOTorchLearner: StockPPOTorchLearner,
+    DQNTorchLearner: StockDQNTorchLearner,
+    SACTorchLearner: StockSACTorchLearner,
+    APPOTorchLearner: StockAPPOTorchLearner,
+    IMPALATorchLearner: StockIMPALATorchLearner,
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +71,7 @@ def choose_learner(config: AlgorithmConfig) -> LearnerChoice:
     """The lean counterpart of the configured Learner where it computes the same, else the configured Learner itself."""
     choice = counterpart(config.learner_class)
     reason = choice.reason or _why_not_exact(config)
-    return LearnerChoice(config.learner_class, reason) if reason else choice
+    return LearnerChoice(stock_learner(config), reason) if reason else choice
 
 
 def counterpart(stock: type[Learner]) -> LearnerChoice:
@@ -50,6 +80,12 @@ def counterpart(stock: type[Learner]) -> LearnerChoice:
         return LearnerChoice(stock, f"there is no lean counterpart of {stock.__name__}")
     lean, reason = compat.lean(*LEAN_LEARNERS[stock])
     return LearnerChoice(lean or stock, reason)
+
+
+def stock_learner(config: AlgorithmConfig) -> type[Learner]:
+    """RLlib's own Learner, with the test of its gradients where it is one of those above."""
+    stock = config.learner_class or config.get_default_learner_class()
+    return STOCK_LEARNERS.get(stock, stock)
 
 
 def _why_not_exact(config: AlgorithmConfig) -> str | None:
