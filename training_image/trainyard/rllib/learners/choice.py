@@ -8,6 +8,7 @@ from typing import Any
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
 from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
+from ray.rllib.algorithms.impala.impala_learner import IMPALALearner
 from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
@@ -21,8 +22,8 @@ LEAN_LEARNERS: dict[type[Learner], tuple[str, ...]] = {
     PPOTorchLearner: (f"{_HERE}.lean_ppo:LeanPPOTorchLearner", "optimizer", "update", "PPO's loss"),
     DQNTorchLearner: (f"{_HERE}.lean_dqn:LeanDQNTorchLearner", "optimizer", "update", "targets"),
     SACTorchLearner: (f"{_HERE}.lean_sac:LeanSACTorchLearner", "optimizer", "update", "targets", "SAC's loss"),
-    APPOTorchLearner: (f"{_HERE}.lean_appo:LeanAPPOTorchLearner", "optimizer"),
-    IMPALATorchLearner: (f"{_HERE}.lean_appo:LeanIMPALATorchLearner", "optimizer"),
+    APPOTorchLearner: (f"{_HERE}.lean_appo:LeanAPPOTorchLearner", "optimizer", "update thread"),
+    IMPALATorchLearner: (f"{_HERE}.lean_appo:LeanIMPALATorchLearner", "optimizer", "update thread"),
 }
 """RLlib's Learner to the place of the lean one, which a Ray without one of those groups of names cannot import."""
 
@@ -85,7 +86,8 @@ def counterpart(stock: type[Learner]) -> LearnerChoice:
 def stock_learner(config: AlgorithmConfig) -> type[Learner]:
     """RLlib's own Learner, with the test of its gradients where it is one of those above."""
     stock = config.learner_class or config.get_default_learner_class()
-    return STOCK_LEARNERS.get(stock, stock)
+    needed = ("finite gradients", "update thread") if issubclass(stock, IMPALALearner) else ("finite gradients",)
+    return stock if compat.why_not(*needed) else STOCK_LEARNERS.get(stock, stock)
 
 
 def _why_not_exact(config: AlgorithmConfig) -> str | None:
