@@ -7,13 +7,15 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# Two processes of pytest, each with servers of its own, which the tests of a file share.
-IN_TWO := -n 2 --dist loadfile
+# Two processes of pytest, each with servers of its own. The one that is done takes half of what the other has left.
+IN_TWO := -n 2 --dist worksteal
+# Parts that do not wait for each other, two at a time. What a part prints comes when it has ended.
+TOGETHER := --no-print-directory --jobs 2 --output-sync=target
 # Where a machine turns the cache of compiled modules off, every worker process of Ray compiles RLlib and torch again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help venv lint typecheck imports docs-check test test-fast test-unit test-apiserver test-training test-e2e \
-        cluster cluster-down images deploy demo ladder bench bench-latency clean
+.PHONY: help venv lint typecheck imports docs-check test test-fast test-unit test-apiserver test-training test-runs \
+        test-search test-e2e cluster cluster-down images deploy demo ladder bench bench-latency clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -40,21 +42,32 @@ imports: venv ## import-linter: the layers of the two packages
 docs-check: venv ## The generated API reference matches the CRD
 	$(PY) docs/generate_reference.py --check
 
-test-unit: venv
-	@# Networks this small only lose by torch's threads, which spin for each other.
-	OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit -n 2
+# Networks as small as those of the tests only lose by torch's threads, which spin for each other.
+test-unit test-runs test-search: export OMP_NUM_THREADS := 1
 
-test-fast: lint typecheck imports docs-check test-unit ## Everything that needs no server and no Ray (under 2 minutes)
+test-unit: venv
+	$(PY) -m pytest tests/unit -n 2
+
+test-fast: venv ## Everything that needs no server and no Ray (under 2 minutes)
+	@echo "==> unit tests, mypy and linters, two at a time: each prints when it has ended"
+	@$(MAKE) $(TOGETHER) test-unit typecheck lint imports docs-check
 
 test-apiserver: venv ## Tests against a real kube-apiserver and etcd (built once into the cache)
 	KUBEBUILDER_ASSETS="$$($(PY) -m dev.cluster assets)" $(PY) -m pytest tests/apiserver $(IN_TWO)
 
-test-training: venv ## Training tests on real Ray
+test-runs: venv
 	$(PY) -m pytest tests/training --ignore tests/training/test_search.py $(IN_TWO)
+
+test-search: venv
 	@# A process of its own: a search takes its lean path only where nothing has imported Ray Tune before.
 	$(PY) -m pytest tests/training/test_search.py
 
-test: test-fast test-apiserver test-training ## All tests but the end-to-end ones
+test-training: test-search test-runs ## Training tests on real Ray
+
+test: test-fast ## All tests but the end-to-end ones
+	@echo "==> the API server's tests, which wait in between, beside those of searches; then the other training tests"
+	@$(MAKE) $(TOGETHER) test-apiserver test-search
+	@$(MAKE) --no-print-directory test-runs
 
 test-e2e: venv ## The samples and the failures on a real node with the real KubeRay
 	$(PY) -m dev.cluster up

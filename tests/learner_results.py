@@ -1,8 +1,20 @@
-"""What Learners say about an update, compared."""
+"""The Learners that are compared, and what they say about an update."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from ray.rllib.core.learner.learner import Learner
+
+from trainyard.rllib.learners import counterpart
+
+
+def lean_learner(stock: type[Learner]) -> type[Learner]:
+    """The lean counterpart; skips the test where this Ray has none (of the pinned one, test_compat.py says that)."""
+    choice = counterpart(stock)
+    if choice.reason is not None:
+        pytest.skip(choice.reason)
+    return choice.learner_class
 
 
 def assert_same_results(expected: dict, actual: dict, path: str = "") -> None:

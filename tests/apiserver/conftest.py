@@ -46,6 +46,13 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(scope="session")
+def shared(api: client.ApiClient) -> str:
+    """A namespace of all tests that leave nothing: to make and to clear one for each costs more than they do."""
+    client.CoreV1Api(api).create_namespace({"metadata": {"name": "shared"}})
+    return "shared"
+
+
 @pytest.fixture
 def runs(api: client.ApiClient, namespace: str) -> Runs:
     return Runs(api, namespace)

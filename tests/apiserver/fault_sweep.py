@@ -47,7 +47,7 @@ LANES = 3
 """Operators at the same time, each with one life."""
 LEASE = "9"
 """Seconds: a third of it is what one renewal may take on a machine that has much to do."""
-OF_A_PROCESS = tuple(f for f in FAULTS if f.name in ("404", "429", "500", "time-out", "reset", "503, held"))
+OF_A_PROCESS = tuple(f for f in FAULTS if f.name in ("404", "429", "time-out", "503, held"))
 """Faults at calls that concern no run in particular: none of them has an effect but those on the Lease."""
 REPEATS = {"get job": 1, "read progress": 1, "read log": 1, "update leases": 1, "get leases": 1}
 """How many of a kind of call in a stage are tried: these are polls. Of others all that a clean life has."""
@@ -104,7 +104,7 @@ class Lane:
         fleet = Fleet(self.proxy.kubeconfig(folder / "kubeconfig"), self.proxy, folder)
         flags = ("--namespace", system, "--watch-namespaces", self.world.namespace, "--lease-seconds", LEASE)
         flags += ("--kuberay-probe-seconds", "2")
-        script = Script(at, fault, stage="take-over")
+        script = Script(at, fault)
         self.proxy.script = script
         life = KilledLife(self.world, script, fleet, flags)
         script.kill = life.kill
@@ -139,20 +139,11 @@ class KilledLife(Life):
             if len(self._fleet.replicas) > self._killed:
                 self._faults.append(f"the operator ended: {replica.log.read_text()[-500:]}")
             self._fleet.start(*self._flags)
-        elif self.script.stage == "take-over" and leads_quietly(self._fleet):
-            self.script.stage = "starting"
         super()._tick()
 
     def _outcome(self) -> str:
         ended = any("operator ended" in fault for fault in self._faults)
         return "operator ended" if ended else super()._outcome()
-
-
-def leads_quietly(fleet: Fleet) -> bool:
-    try:
-        return leads(fleet.replicas[-1])
-    except AssertionError:
-        return False
 
 
 @dataclass(frozen=True)
@@ -170,6 +161,11 @@ class Result:
     @property
     def cell(self) -> str:
         return self.verdict.outcome if self.fired or self.verdict.outcome != "ok" else "-"
+
+
+def of_a_process(call: Call) -> bool:
+    """Whether a call is one of a process that comes to lead, and not one about a run."""
+    return call.stage == "starting" and any(word in call.what for word in ("get /", "list ", "watch ", "leases"))
 
 
 def chosen(seen: Iterable[Call]) -> list[Call]:
@@ -260,26 +256,28 @@ def main() -> int:
     given = parser.parse_args()
     parts = given.parts.split(",")
 
-    def crossed(faults: Sequence[Fault], stages: Sequence[str]) -> Callable[[list[Call]], list[Case]]:
+    def crossed(faults: Sequence[Fault], wanted: Callable[[Call], bool]) -> Callable[[list[Call]], list[Case]]:
         def cases(calls: list[Call]) -> list[Case]:
-            kept = [c for c in calls if c.stage in stages and given.only in str(c)]
+            kept = [call for call in calls if wanted(call) and given.only in str(call)]
             return [Case(call, fault) for call in kept for fault in faults]
 
         return cases
 
-    life = ("starting", "running", "ending")
+    def any_call(_: Call) -> bool:
+        return True
+
     started, written, bad = time.monotonic(), [], []
     with ExitStack() as stack:
         sweep = Sweep(open_yard(stack))
         for part, title, faults, run in (
-            ("calls", "Calls of a run", FAULTS, lambda: sweep.shared(crossed(FAULTS, life))),
+            ("calls", "Calls of a run", FAULTS, lambda: sweep.shared(crossed(FAULTS, any_call))),
             (
                 "take-over",
                 "Calls of a take-over",
                 OF_A_PROCESS,
-                lambda: sweep.lanes(crossed(OF_A_PROCESS, ("take-over",))),
+                lambda: sweep.lanes(crossed(OF_A_PROCESS, of_a_process)),
             ),
-            ("kills", "Killed", KILLS, lambda: sweep.lanes(crossed(KILLS, ("take-over", *life)))),
+            ("kills", "Killed", KILLS, lambda: sweep.lanes(crossed(KILLS, any_call))),
         ):
             if part not in parts:
                 continue

@@ -6,7 +6,6 @@ a call of one recorded life can be found again in the next.
 """
 
 import asyncio
-import json
 import ssl
 import threading
 import time
@@ -234,6 +233,8 @@ class FaultProxy:
                         await response.write(chunk)
                 if stream.dead:
                     await asyncio.sleep(3600)
+            except ConnectionResetError:
+                return response  # the operator has gone
             finally:
                 self._streams.discard(stream)
             return response
@@ -272,7 +273,3 @@ def _of_ray(request: web.Request) -> str:
     if request.path.endswith("/stop"):
         return "stop job"
     return "submit job" if request.method == "POST" else "get job"
-
-
-def as_json(script: Script) -> str:
-    return json.dumps([str(call) for call in script.seen])

@@ -13,7 +13,7 @@ from kubernetes import client
 
 from dev.cluster.apiserver import ApiServer
 from tests.apiserver.fake_ray import Dashboard, FakeRay
-from tests.apiserver.fault_sweep import Case, Sweep, Yard, chosen
+from tests.apiserver.fault_sweep import Case, Sweep, Yard, chosen, of_a_process
 from tests.apiserver.faults import FAULTS, KILLS, Call, FaultProxy
 from tests.apiserver.operators import SPEC, Fleet, Replica, World, leads, until
 from tests.apiserver.runs import Runs
@@ -59,7 +59,7 @@ class TestTheSweep:
         held = next(fault for fault in FAULTS if fault.name == "503, held")
 
         def cases(calls: list[Call]) -> list[Case]:
-            first = [c for c in calls if c.stage == "take-over" and c.nth == 1]
+            first = [c for c in calls if of_a_process(c) and c.nth == 1]
             return [Case(c, held) for c in first if c.what in ("list trainingruns", "create leases", "kopf: list pods")]
 
         results = Sweep(yard).lanes(cases)

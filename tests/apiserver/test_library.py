@@ -169,6 +169,12 @@ spec:
 """
 
 
+@pytest.fixture
+def namespace(shared: str) -> str:
+    """Everything here is a dry run."""
+    return shared
+
+
 def through_the_api_server(text: str, kubectl: Callable[..., str]) -> dict:
     """What a driver gets: it normalises numbers, too, of which the API server writes whole ones without a point."""
     sent = json.loads(kubectl("create", "--dry-run=server", "--output=json", "--filename=-", stdin=text))

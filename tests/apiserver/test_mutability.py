@@ -2,10 +2,12 @@
 
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from tests.apiserver.conftest import ROOT
@@ -163,6 +165,13 @@ ADDITIONS = [
         id="resources",
     ),
 ]
+
+
+@pytest.fixture
+def runs(api: client.ApiClient, shared: str) -> Iterator[Runs]:
+    runs = Runs(api, shared)
+    yield runs
+    runs.delete()
 
 
 @pytest.mark.parametrize(("before", "after", "field"), [*CHANGES, *REMOVALS, *RENAMES, *ADDITIONS])

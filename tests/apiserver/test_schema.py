@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from tests.apiserver.corpus import ACCEPTED, REFUSED, Case
@@ -13,16 +14,21 @@ def answer(error: ApiException) -> str:
     return json.loads(error.body)["message"]
 
 
+@pytest.fixture
+def dry_runs(api: client.ApiClient, shared: str) -> Runs:
+    return Runs(api, shared)
+
+
 @pytest.mark.parametrize("case", ACCEPTED, ids=str)
-def test_an_accepted_spec_is_stored_as_it_was_written(case: Case, runs: Runs) -> None:
-    created = runs.create_object(case.object, dry_run=True)
+def test_an_accepted_spec_is_stored_as_it_was_written(case: Case, dry_runs: Runs) -> None:
+    created = dry_runs.create_object(case.object, dry_run=True)
     assert contains(created["spec"], case.spec)
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=str)
-def test_a_refused_spec_names_its_field_and_what_to_do(case: Case, runs: Runs) -> None:
+def test_a_refused_spec_names_its_field_and_what_to_do(case: Case, dry_runs: Runs) -> None:
     with pytest.raises(ApiException) as refusal:
-        runs.create_object(case.object, dry_run=True)
+        dry_runs.create_object(case.object, dry_run=True)
     assert refusal.value.status in (400, 422)
     for fragment in case.message:
         assert fragment in answer(refusal.value)

@@ -19,7 +19,7 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from tests.bench.measure import start_ray, table
 from tests.episodes import episodes_of
-from trainyard.rllib.learners import LEAN_LEARNERS
+from trainyard.rllib.learners import counterpart
 
 STEPS, LENGTH, MINIBATCH = 4000, 40, 128
 
@@ -51,9 +51,12 @@ def main() -> None:
     if options.learners:
         start_ray(2 * options.learners)
     stock = PPOConfig().get_default_learner_class()
+    choice = counterpart(stock)
+    if choice.reason is not None:
+        raise SystemExit(choice.reason)
     groups = {
         "RLlib's Learner": learners(stock, options.learners),
-        "lean Learner": learners(LEAN_LEARNERS[stock], options.learners),
+        "lean Learner": learners(choice.learner_class, options.learners),
     }
     for group in groups.values():
         each_ones(group, lambda _: torch.set_num_threads(options.threads))

@@ -29,6 +29,18 @@ class Constant(gym.Env):
         return self.np_random.random(2, dtype=np.float32), self.reward, done, False, info
 
 
+class Scripted(Constant):
+    """Constant, with the reward that a file says at each reset: a test decides how good the policy of a moment is."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(length=2)
+        self.file = Path(file)
+
+    def reset(self, *, seed=None, options=None):
+        self.reward = float(self.file.read_text())
+        return super().reset(seed=seed)
+
+
 class Broken(Constant):
     """Raises in its `fails_at`-th step."""
 

@@ -101,7 +101,7 @@ def test_a_network_of_the_users_own_trains_and_comes_back(tmp_path, algorithm, m
 @pytest.mark.parametrize(
     ("algorithm", "environment", "steps", "runners"),
     [
-        ("PPO", "CartPole-v1", 1200, 2),
+        ("PPO", "CartPole-v1", 1200, 1),
         ("APPO", "CartPole-v1", 1200, 1),
         ("IMPALA", "CartPole-v1", 1200, 1),
         # One update per step, and with a remote runner one call per step.
@@ -125,9 +125,34 @@ def test_an_algorithm_trains_and_reports_under_the_same_names(tmp_path, algorith
     assert last["train/return_min"] <= last["train/return_mean"] <= last["train/return_max"]
     assert last["perf/env_steps_per_s"] > 0
     assert math.isfinite(run.metrics["train/loss"])
-    lengths = [episode["length"] for iteration in watch.iterations for episode in iteration.episodes]
-    # No step is counted twice or lost: what is missing is in episodes that have not finished.
-    assert sum(lengths) <= run.counters.env_steps
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "environment", "runners"),
+    [
+        ("PPO", "environments:Constant", 2),
+        ("APPO", "environments:Constant", 1),
+        ("IMPALA", "environments:Constant", 2),
+        ("DQN", "environments:Constant", 0),
+        ("SAC", "environments:Continuous", 0),
+    ],
+)
+def test_no_step_is_counted_twice_or_lost(tmp_path, algorithm, environment, runners):
+    """In episodes of one step each, none of which can be unfinished when an iteration ends."""
+    run, watch, _ = play(
+        tmp_path,
+        algorithm=algorithm,
+        environment={"name": environment, "config": {"length": 1}},
+        config=FEW_UPDATES if algorithm == "DQN" else None,
+        sampling={"envRunners": runners},
+        stop={"envSteps": 600},
+    )
+    steps = 0
+    for iteration in watch.iterations:
+        steps += len(iteration.episodes)
+        assert {episode["length"] for episode in iteration.episodes} <= {1}
+        assert iteration.metrics["time/env_steps"] == steps
+    assert run.counters.env_steps == run.counters.episodes == steps >= 600
 
 
 def test_the_same_seed_and_one_runner_give_the_same_curve(tmp_path):
@@ -142,7 +167,7 @@ def test_the_same_seed_and_one_runner_give_the_same_curve(tmp_path):
 
 def test_a_second_attempt_goes_on_from_the_latest_checkpoint(tmp_path):
     early = {"metric": "train/return_mean", "mode": "max", "patience": 100}
-    settings = {"checkpoints": {"everyIterations": 2, "keep": 2}, "earlyStopping": early}
+    settings = {"checkpoints": {"everyIterations": 2, "keep": 2}, "earlyStopping": early, "sampling": IN_THE_DRIVER}
     run, watch, _ = play(tmp_path, Curves(), stop={"iterations": 3}, **settings)
     assert [(item.iteration, item.best) for item in watch.checkpoints if not item.best] == [(2, False), (3, False)]
     again, resumed, _ = play(tmp_path, Curves(), stop={"iterations": 5}, **settings)
@@ -230,6 +255,7 @@ def test_evaluation_and_test_have_their_own_environments_and_names(tmp_path):
         environment={"name": "environments:Constant", "config": {"length": 10}},
         evaluation={"everyIterations": 2, "episodes": 3, "environmentConfig": {"length": 4}},
         test={"episodes": 2, "environmentConfig": {"length": 7, "reward": 2}},
+        sampling=IN_THE_DRIVER,
         stop={"iterations": 3},
     )
     assert [(item.kind, item.iteration) for item in watch.evaluations] == [("validation", 2), ("test", 2)]
@@ -243,11 +269,12 @@ def test_evaluation_and_test_have_their_own_environments_and_names(tmp_path):
     assert run.storage.read_text("checkpoints/best/trainyard.json") is not None
 
 
-def test_a_policy_is_evaluated_to_the_same_value_twice(tmp_path):
+def test_a_policy_is_evaluated_to_the_same_value_twice(tmp_path, recwarn):
     settings = {"evaluation": {"episodes": 3}, "sampling": IN_THE_DRIVER}
     _, first, _ = play(tmp_path / "a", **settings)
     _, second, _ = play(tmp_path / "b", **settings)
     assert [item.metrics for item in first.evaluations] == [item.metrics for item in second.evaluations]
+    assert [str(item.message) for item in recwarn if "Overriding environment" in str(item.message)] == []
 
 
 def test_training_ends_early_when_validation_no_longer_improves(tmp_path):
@@ -256,15 +283,14 @@ def test_training_ends_early_when_validation_no_longer_improves(tmp_path):
         environment="environments:Constant",
         evaluation={"episodes": 1},
         earlyStopping={"metric": "validation/return_mean", "mode": "max", "patience": 2},
+        sampling=IN_THE_DRIVER,
         stop={"iterations": 30},
     )
     assert len(watch.iterations) == 3
     assert outcome.reason.startswith("early stopping: validation/return_mean has not improved in 2 evaluations")
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "runners"), [("PPO", 1), ("PPO", 0), ("APPO", 1), ("IMPALA", 1), ("IMPALA", 2), ("DQN", 1)]
-)
+@pytest.mark.parametrize(("algorithm", "runners"), [("PPO", 1), ("PPO", 0), ("APPO", 1), ("IMPALA", 2), ("DQN", 1)])
 def test_an_environment_that_raises_fails_the_run_within_seconds(tmp_path, algorithm, runners):
     watch = Watch()
     run = make_run(
@@ -311,6 +337,18 @@ def test_rllibs_own_replay_buffer_refills(tmp_path):
     play(tmp_path, stop={"iterations": 1}, **settings)
     second, _, _ = play(tmp_path, stop={"iterations": 2}, **settings)
     assert second.restored_replay == RestoredReplay(0, "RLlib's checkpoints do not hold it")
+
+
+@pytest.mark.parametrize("implementation", ["Auto", "RLlib"])
+def test_after_a_lost_replay_buffer_learning_starts_after_the_usual_warm_up(tmp_path, monkeypatch, implementation):
+    """An iteration has 1,000 steps, so that the one after the restart fills a buffer for a warm-up of 1,500 in part."""
+    monkeypatch.setattr(saving, "LIMIT_BYTES", 1000)
+    settings = {"algorithm": "DQN", "sampling": IN_THE_DRIVER, "learner": {"implementation": implementation}}
+    settings["config"] = FEW_UPDATES | {"num_steps_sampled_before_learning_starts": 1500}
+    _, first, _ = play(tmp_path, stop={"iterations": 2}, **settings)
+    _, second, _ = play(tmp_path, stop={"iterations": 4}, **settings)
+    learnt = ["train/loss" in item.metrics for item in (*first.iterations, *second.iterations)]
+    assert learnt == [False, True, False, True]
 
 
 def steps_in_the_buffer(folder):

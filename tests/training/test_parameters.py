@@ -10,8 +10,8 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.models.catalog import Catalog
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
+from tests.learner_results import lean_learner
 from trainyard.errors import InvalidConfiguration
-from trainyard.rllib.learners import LEAN_LEARNERS
 from trainyard.spec import presets
 from trainyard.spec.parsing import parse
 from trainyard.spec.relations import ALGORITHMS
@@ -290,7 +290,7 @@ def test_lean_pieces_go_with_a_feed_forward_network_alone():
         name: algorithms.build_config(specification(module=f"networks:{name}", model={"width": 8}))
         for name in ("ActorCritic", "Recurrent")
     }
-    assert built["ActorCritic"].learner_class is LEAN_LEARNERS[PPOTorchLearner]
+    assert built["ActorCritic"].learner_class is lean_learner(PPOTorchLearner)
     assert built["Recurrent"].learner_class is PPOTorchLearner
 
 

@@ -248,7 +248,7 @@ class TestConservation:
         ("algorithm", "runners", "config", "environment"),
         [
             ("PPO", 2, {"train_batch_size_per_learner": 300, "minibatch_size": 100, "num_epochs": 1}, "CartPole-v1"),
-            ("APPO", 2, {"train_batch_size_per_learner": 200}, "CartPole-v1"),
+            ("APPO", 1, {"train_batch_size_per_learner": 200}, "CartPole-v1"),
             ("IMPALA", 1, {"train_batch_size_per_learner": 200}, "CartPole-v1"),
             ("DQN", 0, {"num_steps_sampled_before_learning_starts": 300}, "CartPole-v1"),
             ("SAC", 0, {"num_steps_sampled_before_learning_starts": 390}, "Pendulum-v1"),
@@ -267,7 +267,7 @@ class TestConservation:
     def test_the_same_on_postgresql(self, postgresql_url, recorder):
         actor = recorder(postgresql_url, "conservation")
         config = {"train_batch_size_per_learner": 300, "minibatch_size": 100, "num_epochs": 1}
-        steps, episodes = trained(actor, "PPO", 2, config)
+        steps, episodes = trained(actor, "PPO", 1, config)
         mine = "run_id = (select run_id from runs where identity = 'conservation')"
         assert rows(postgresql_url, f"select count(*) from live_steps where {mine}") == [(steps,)]
         assert rows(postgresql_url, f"select count(*) from live_episodes where ended is not null and {mine}") == [

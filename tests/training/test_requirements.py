@@ -48,7 +48,7 @@ main()
 PPO = small_ppo(
     steps=40,
     environment={"name": "own_walk:Walk"},
-    sampling={"envRunners": 2, "envsPerRunner": 1},
+    sampling={"envRunners": 1, "envsPerRunner": 1},
     evaluation={"episodes": 1},
 )
 
@@ -105,7 +105,7 @@ def test_driver_env_runners_and_evaluation_make_an_environment_of_a_wheel(ray_no
 
 
 def test_whole_episode_runners_make_it_too(ray_nodes, tmp_path, packages):
-    sampling = {"mode": "Asynchronous", "envRunners": 2}
+    sampling = {"mode": "Asynchronous", "envRunners": 1}
     code, final = drive(tmp_path, ray_nodes.address, PPO | {"sampling": sampling, "runtimeEnv": packages})
     assert (code, final.get("failure")) == (0, None)
 
@@ -178,7 +178,7 @@ SEARCH = {"metric": "reward", "mode": "max", "parameters": [{"path": "trainable.
     "spec",
     [
         pytest.param(PPO, id="env runners"),
-        pytest.param(PPO | {"sampling": {"mode": "Asynchronous", "envRunners": 2}}, id="whole-episode runners"),
+        pytest.param(PPO | {"sampling": {"mode": "Asynchronous", "envRunners": 1}}, id="whole-episode runners"),
         pytest.param({"trainable": {"function": "functions:generator"}, "search": SEARCH}, id="trials"),
         pytest.param({"trainable": {"function": "functions:reporting"}, "search": SEARCH}, id="trials under Tune"),
     ],

@@ -22,8 +22,7 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from tests.episodes import episodes_of, pendulum_steps
-from tests.learner_results import assert_same_results
-from trainyard.rllib.learners import LEAN_LEARNERS
+from tests.learner_results import assert_same_results, lean_learner
 
 STEPS = {"num_env_steps_sampled_lifetime": 300}
 SHUFFLED = {"num_epochs": 3, "minibatch_size": 32, "shuffle_batch_per_epoch": True}
@@ -33,7 +32,7 @@ def two(config_class, env: str = "CartPole-v1", **training):
     config = config_class().environment(env).debugging(seed=7).training(**training)
     config.rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[16, 16]))
     config.learners(num_learners=2, num_cpus_per_learner=0.5)
-    config.learners(learner_class=config.get_default_learner_class())
+    config.training(learner_class=config.get_default_learner_class())
     return config
 
 
@@ -47,7 +46,7 @@ def group(ray_session):
     """Two processes whose Learners exchange gradients: lean ones of PPO."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     config = two(PPOConfig, lr=0.003)
-    config.learners(learner_class=LEAN_LEARNERS[config.learner_class])
+    config.training(learner_class=lean_learner(config.learner_class))
     made = LearnerGroup(config=config, module_spec=module_spec(config))
     yield made
     made.shutdown()
@@ -146,7 +145,7 @@ def test_ppo_on_batches_of_different_sizes_ends_as_rllibs_learners_do(group, tra
     config = two(PPOConfig, **{"lr": 0.003, **training})
     shards = [episodes_of([60, 33, 45], seed=3), episodes_of([20, 21], seed=4)]
     stock = updated(group, config.learner_class, config, shards, **kwargs)
-    assert_same(stock, updated(group, LEAN_LEARNERS[config.learner_class], config, shards, **kwargs))
+    assert_same(stock, updated(group, lean_learner(config.learner_class), config, shards, **kwargs))
 
 
 @pytest.mark.parametrize("config_class", [APPOConfig, IMPALAConfig])
@@ -154,7 +153,7 @@ def test_appo_and_impala_end_as_rllibs_learners_do(group, config_class):
     config = two(config_class, lr=0.003, grad_clip=5.0)
     shards = [episodes_of([50] * 4, seed=3), episodes_of([50] * 2, seed=4)]
     stock = updated(group, config.learner_class, config, shards)
-    assert_same(stock, updated(group, LEAN_LEARNERS[config.learner_class], config, shards))
+    assert_same(stock, updated(group, lean_learner(config.learner_class), config, shards))
 
 
 def test_dqn_ends_as_rllibs_learners_do(group):
@@ -162,11 +161,11 @@ def test_dqn_ends_as_rllibs_learners_do(group):
     extra = {"weights": 1.0, "n_step": 1}
     shards = [episodes_of([1] * 20, seed=3, extra=extra), episodes_of([1] * 12, seed=4, extra=extra)]
     stock = updated(group, config.learner_class, config, shards)
-    assert_same(stock, updated(group, LEAN_LEARNERS[config.learner_class], config, shards))
+    assert_same(stock, updated(group, lean_learner(config.learner_class), config, shards))
 
 
 def test_sac_ends_as_rllibs_learners_do(group):
     config = two(SACConfig, "Pendulum-v1", actor_lr=0.003, critic_lr=0.002, alpha_lr=0.001)
     shards = [pendulum_steps(20, seed=3), pendulum_steps(12, seed=4)]
     stock = updated(group, config.learner_class, config, shards)
-    assert_same(stock, updated(group, LEAN_LEARNERS[config.learner_class], config, shards))
+    assert_same(stock, updated(group, lean_learner(config.learner_class), config, shards))

@@ -13,6 +13,8 @@ from trainyard.cleanup import (
     remove,
     select_nodes,
 )
+from trainyard.runs.storage import at_directory
+from trainyard.search.driver import experiment_name
 
 
 def node(number, *, alive=True):
@@ -114,6 +116,19 @@ class TestRemoving:
         remove({}, [str(tmp_path / "time" / "other")], dry_run=False)
         assert not (tmp_path / "time").exists()
         assert tmp_path.exists()
+
+    def test_of_two_searches_that_began_in_one_second_only_the_own_ones_files_go(self, tmp_path):
+        names = [experiment_name(at_directory(tmp_path / "storage" / run)) for run in ("a", "b", "a")]
+        assert names[0] == names[2] != names[1]
+        artifacts = tmp_path / "session" / "artifacts"
+        made = [artifacts / "2026-01-01_10-00-00" / name / "driver_artifacts" for name in names[:2]]
+        for folder in made:
+            folder.mkdir(parents=True)
+        [experiment] = experiments_of([str(made[0])])
+        report = remove({}, [str(artifacts / experiment)], dry_run=False)
+        assert (report.removed, report.errors) == ((str(made[0].parent),), ())
+        assert not made[0].parent.exists()
+        assert made[1].is_dir()
 
     def test_what_is_not_there_is_no_error(self, tmp_path):
         assert remove({str(tmp_path / "none"): "token"}, [str(tmp_path / "no")], dry_run=False).errors == ()

@@ -141,15 +141,14 @@ class RayTrainingCleanup:
             own = remove({str(self.folder): self._token}, [], dry_run=self.dry_run)
             gone = NodeReport("the other nodes", errors=("Ray was shut down inside the block; they were not cleaned",))
             return CleanupReport((own, gone), self.dry_run)
-        if not self.dry_run:
-            _end(self._token)
+        notes = [] if self.dry_run else _end(self._token)
         nodes, unknown = select_nodes(ray.nodes(), self.cleanup_servers)
         experiments = experiments_of(self._watch.folders)
         by_value()
         task = ray.remote(num_cpus=0, max_retries=0)(remove)
         waiting = [(node, self._start(task, node, experiments)) for node in nodes]
         reports = [_result(node, reference) for node, reference in waiting]
-        return CleanupReport((*reports, *unknown), self.dry_run)
+        return CleanupReport((*reports, *unknown, *notes), self.dry_run)
 
     def _start(self, task: Any, node: Mapping[str, Any], experiments: Iterable[str]) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -202,19 +201,24 @@ def _of_environment() -> tuple[str, str]:
     return folder, token
 
 
-def _end(token: str) -> None:
-    """Tell the processes of the job that have yet to start that the run's folder is gone.
+def _end(token: str) -> list[NodeReport]:
+    """Tell the processes of the job that have yet to start that the run's folder is gone; what keeps them from it.
 
     The key stays in the Ray cluster's key-value store, as what Ray itself knows of a job that is over does.
     """
-    from ray.experimental.internal_kv import _internal_kv_put
-
+    try:
+        from ray.experimental.internal_kv import _internal_kv_put
+    except ImportError as error:
+        return [NodeReport("processes that start late", errors=(f"may leave the run's folder: {error}",))]
     _internal_kv_put(f"{FOLDER_VARIABLE}:{token}", b"removed")
+    return []
 
 
 def _is_over(token: str) -> bool:
-    from ray.experimental.internal_kv import _internal_kv_exists
-
+    try:
+        from ray.experimental.internal_kv import _internal_kv_exists
+    except ImportError:  # reported by the driver's clean-up
+        return False
     return _internal_kv_exists(f"{FOLDER_VARIABLE}:{token}")
 
 

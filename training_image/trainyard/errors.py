@@ -4,6 +4,7 @@
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -69,6 +70,10 @@ class StorageNotWritable(UserError):
     field = "spec.storage"
 
 
+class RayNotStarted(TrainyardError):
+    """A Ray of this machine, for a local run, did not start."""
+
+
 class InsufficientResources(UserError):
     """What the run needs at the same time is more than there is; it would wait for ever."""
 
@@ -93,8 +98,42 @@ def root_cause(error: BaseException) -> BaseException:
 
 def described(error: BaseException) -> str:
     """One line or more for a table: the type of what the user's code raised, and its message."""
+    if (killed := out_of_memory(error)) is not None:
+        return f"{OUT_OF_MEMORY}: {killed}"
     cause = root_cause(error)
     return f"{type(cause).__name__}: {cause}"
+
+
+OUT_OF_MEMORY = "OOMKilled"
+"""As Kubernetes calls it when it kills a container for its memory."""
+
+
+def out_of_memory(error: BaseException | None) -> str | None:
+    """What Ray's memory monitor says where it has ended a process of the run, in our words; None for other errors.
+
+    Ray ends processes when a node (a pod's cgroup, where it is one) has used nearly all of its memory.
+    """
+    while error is not None:
+        text = str(error)
+        if type(error).__module__ == "ray.exceptions" and "low on memory" in text:
+            return _out_of_memory(text)
+        cause = getattr(error, "cause", None)
+        error = cause if isinstance(cause, BaseException) else error.__cause__
+    return None
+
+
+def _out_of_memory(text: str) -> str:
+    """From Ray's text of some fifty lines: whom it ended and what was used of what."""
+    used = re.search(r"IP: ([^,)]+).*? was (\S+) used / (\S+) limit", text)
+    where = f"{used[2]} of {used[3]} were used on the node {used[1]}" if used else text.partition("\n")[0]
+    ended = re.findall(r"Selected to kill: \(.*?task name=([^,]*), .*?memory used=([^,)]*)", text)
+    of_the_run = ", ".join(f"{name} with {memory}" for name, memory in ended[:5])
+    return (
+        f"Ray ended a process of the run because its node ran out of memory: {where}"
+        + (f"; it ended {of_the_run}" if ended else "")
+        + "; raise spec.cluster.head.memory or spec.cluster.worker.memory (your own machine: use a larger one), "
+        "or lower spec.sampling.envRunners, spec.search.maxConcurrentTrials or the replay buffer's capacity"
+    )
 
 
 def nearest(name: str, known: list[str]) -> str:

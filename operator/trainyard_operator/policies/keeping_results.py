@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from trainyard_operator import steps
 from trainyard_operator.building.results_map import results_config_map
-from trainyard_operator.model import KeepResults, Observed, Plan
+from trainyard_operator.model import JobState, KeepResults, Observed, Plan
 from trainyard_operator.policies import Context
 from trainyard_operator.policies.reporting import report
 from trainyard_operator.readings.progress_line import ProgressLine
@@ -45,6 +45,8 @@ def seconds_to_wait(observed: Observed, status: Status, context: Context) -> flo
         return 0
     if observed.progress_complete and _line(observed, status) is None:
         return 0  # a driver that never reported anything
+    if observed.job is not None and observed.job.state in (JobState.PENDING, JobState.RUNNING):
+        return 0  # the operator ended the run, so the driver will not write a last line
     assert status.completion_time is not None
     passed = (context.now - status.completion_time).total_seconds()
     return max(0.0, context.settings.timing.results_wait - passed)

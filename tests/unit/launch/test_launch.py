@@ -90,13 +90,63 @@ class TestEnds:
         assert final["failure"]["field"] == "spec.seed"
         assert output == "InvalidConfiguration: spec.seed: is 'x'; write a number\n"
 
-    def test_an_unexpected_error_carries_its_traceback(self, tmp_path, capsys):
+    def test_an_unexpected_error_says_first_what_it_is_and_where_in_the_users_file(self, tmp_path, capsys):
+        file = tmp_path / "my_env.py"
+        file.write_text("import json\n\ndef step(x):\n    return json.loads(x)\n")
+        names = {}
+        exec(compile(file.read_text(), str(file), "exec"), names)
+
+        _, final, _ = self.end(tmp_path, lambda: names["step"]("{"))
+        first, trace = final["failure"]["message"].split("\n", 1)
+        assert first.startswith("JSONDecodeError: Expecting property name")
+        assert first.endswith(f"({file}, line 4, in step)")
+        assert trace.startswith("Traceback")
+        assert "in raw_decode" in trace
+
+    def test_an_endless_message_leaves_room_for_the_line_and_the_end_of_the_traceback(self, tmp_path, capsys):
         def simulate():
-            raise ZeroDivisionError("no fuel")
+            raise ValueError("bad " * 5000)
 
         _, final, _ = self.end(tmp_path, simulate)
-        assert "in simulate" in final["failure"]["message"]
-        assert "ZeroDivisionError: no fuel" in final["failure"]["message"]
+        message = final["failure"]["message"]
+        assert message.startswith("ValueError: bad bad")
+        assert "in simulate)" in message
+        assert len(message) <= 2048
+
+    def test_an_error_of_a_remote_process_says_the_line_there(self, tmp_path, capsys):
+        class RemoteError(RuntimeError):
+            cause = ZeroDivisionError("no fuel")
+
+        text = (
+            "ray::EnvRunner.sample() (pid=7)\n"
+            '  File "/opt/lib/python3.11/site-packages/ray/rllib/env.py", line 3, in sample\n'
+            '  File "/workdir/my_env.py", line 12, in step\n    fuel()\n'
+            '  File "/opt/lib/python3.11/site-packages/numpy/core.py", line 9, in divide\nZeroDivisionError: no fuel'
+        )
+
+        def body():
+            raise RemoteError(text)
+
+        _, final, _ = self.end(tmp_path, body)
+        first = "ZeroDivisionError: no fuel (/workdir/my_env.py, line 12, in step)"
+        assert final["failure"]["message"] == f"{first}\n{text}"
+        assert final["failure"]["reason"] == "ZeroDivisionError"
+
+    def test_a_line_in_an_installed_package_of_the_users_is_found_too(self, tmp_path, capsys):
+        class RemoteError(RuntimeError):
+            cause = KeyError("price")
+
+        text = (
+            '  File "/opt/lib/python3.11/site-packages/team_envs/env.py", line 5, in reset\n'
+            '  File "/opt/lib/python3.11/site-packages/gymnasium/core.py", line 9, in reset\n'
+            '  File "/opt/lib/python3.11/json/decoder.py", line 9, in decode\nKeyError'
+        )
+
+        def body():
+            raise RemoteError(text)
+
+        _, final, _ = self.end(tmp_path, body)
+        assert "(/opt/lib/python3.11/site-packages/team_envs/env.py, line 5, in reset)\n" in final["failure"]["message"]
 
     def test_an_error_inside_rays_wrapping_keeps_its_own_kind(self, tmp_path):
         class Wrapped(RuntimeError):

@@ -135,18 +135,20 @@ def test_the_report_of_a_trainable_is_made(tmp_path: Path, values):
 
 
 @pytest.mark.parametrize("values", [v for v in SERIES.values() if len(v) > 1 and np.isfinite(v).all()], ids=str)
-@pytest.mark.parametrize("dated", [True, False])
-def test_the_report_of_an_account_is_made(tmp_path: Path, values, dated):
-    record = account()
-    rows = len(values)
-    for key in ("date", "price", "position", "turnover"):
-        record[key] = record[key][:rows]
-    record |= {"value": values, "price": values, "benchmarks": {"buy_and_hold": values}, "trades": []}
-    record |= {"assets": ["A", "B"], "weights": [[value, value, value] for value in values]}
-    record["figures"] = {name: of_account(values, None, 525_600) for name in record["figures"]}
-    if not dated:
-        del record["date"]
-    folder = training_run(tmp_path, [iteration(1), iteration(2)])
+def test_the_report_of_an_account_is_made_with_dates_and_without(tmp_path: Path, values):
+    folder = training_run(tmp_path, [{"time/iteration": 1}])
     (folder / "report").mkdir()
-    (folder / "report" / "test-episode.json").write_text(json.dumps(record))
-    assert 'id="account-test"' in build(folder).read_text()
+    for kind in ("test", "validation"):
+        record = account(kind)
+        rows = len(values)
+        for key in ("date", "price", "position", "turnover"):
+            record[key] = record[key][:rows]
+        record |= {"value": values, "price": values, "benchmarks": {"buy_and_hold": values}, "trades": []}
+        record |= {"assets": ["A", "B"], "weights": [[value, value, value] for value in values]}
+        record["figures"] = {name: of_account(values, None, 525_600) for name in record["figures"]}
+        if kind == "validation":
+            del record["date"]
+        (folder / "report" / f"{kind}-episode.json").write_text(json.dumps(record))
+    page = build(folder).read_text()
+    assert 'id="account-test"' in page
+    assert 'id="account-validation"' in page

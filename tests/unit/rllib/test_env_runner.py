@@ -32,9 +32,9 @@ def prepared(monkeypatch):
     whiches = []
     tell = SingleAgentEnvRunner._make_on_episode_callback
 
-    def count(self, which, *args):
+    def count(self, which, idx, episodes):
         whiches.append(which)
-        tell(self, which, *args)
+        tell(self, which, idx, episodes)
 
     monkeypatch.setattr(SingleAgentEnvRunner, "_make_on_episode_callback", count)
     return whiches

@@ -112,15 +112,9 @@ class TestWhatDoesNotFit:
 def test_the_best_of_another_run_is_taken_over_whole(tmp_path):
     other = saved(tmp_path / "other", 10, best=3)
     store = CheckpointStore(at_directory(tmp_path / "own"), keep=1)
-    store.take_over_best(other)
+    store.take_over_best(other, other.best())
     best = store.best()
     assert (best.iteration, best.uri) == (3, (tmp_path / "own").as_uri() + "/checkpoints/best")
     assert (store.algorithm_folder(best) / "what").read_text() == "best"
     assert json.loads((tmp_path / "other/checkpoints/best/trainyard.json").read_text())["note"] == "best"
     assert [path.name for path in (tmp_path / "own/checkpoints").iterdir()] == ["best"]
-
-
-def test_a_run_without_a_best_gives_none(tmp_path):
-    store = CheckpointStore(at_directory(tmp_path / "own"), keep=1)
-    store.take_over_best(saved(tmp_path / "other", 10))
-    assert store.best() is None

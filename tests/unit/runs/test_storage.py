@@ -1,12 +1,17 @@
+import os
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pyarrow import fs
 
+from tests.kill_points import ObjectStore
 from trainyard.errors import StorageNotWritable
 from trainyard.runs.checkpoints import CheckpointStore
-from trainyard.runs.storage import RunStorage, at_directory, at_uri, below
+from trainyard.runs.storage import RunStorage, at_directory, at_uri, below, new_scratch
 
 
 def remote(tmp_path: Path) -> RunStorage:
@@ -135,3 +140,50 @@ def test_delete_removes_a_file_or_a_folder_and_minds_neither_missing(tmp_path):
     storage.delete("folder")
     storage.delete("folder")
     assert not (tmp_path / "folder").exists()
+
+
+def test_a_folder_that_is_published_again_is_never_empty_in_between(tmp_path):
+    asked = []
+
+    def hear(name, path):
+        asked.append(name)
+        if name == "begin upload" and asked.count(name) == 3:
+            raise OSError("the store is gone")
+
+    filesystem = fs.PyFileSystem(ObjectStore(tmp_path / "bucket", hear))
+    place = RunStorage(filesystem, "run", tmp_path / "local", "store://bucket/run", True)
+    for name in ("events.1", "events.2"):
+        (place.local / "tensorboard").mkdir(parents=True, exist_ok=True)
+        (place.local / "tensorboard" / name).write_text("first")
+    place.publish("tensorboard")
+    (place.local / "tensorboard" / "events.1").unlink()
+    with pytest.raises(OSError, match="the store is gone"):
+        place.publish("tensorboard")
+    kept = tmp_path / "bucket" / "run" / "tensorboard"
+    assert sorted(path.name for path in kept.iterdir()) == ["events.1", "events.2"]
+    place.publish("tensorboard")
+    assert [path.name for path in kept.iterdir()] == ["events.2"]
+
+
+def test_scratch_of_a_process_that_was_killed_goes_and_that_of_a_living_one_stays(tmp_path, monkeypatch):
+    program = (
+        "import sys, time; from trainyard.runs.storage import new_scratch; folder = new_scratch(); "
+        "(folder / 'replay').write_bytes(b'x' * 1000); print(folder, flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        killed, living = (Path(process.stdout.readline().strip()) for process in processes)
+        processes[0].kill()
+        processes[0].wait()
+        assert killed.is_dir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        own = new_scratch()
+        assert {path.name for path in tmp_path.iterdir()} == {living.name, own.name}
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()

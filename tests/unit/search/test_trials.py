@@ -5,8 +5,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from rich.console import Console
 
 from trainyard.progress.channel import encode
+from trainyard.progress.text import summary_table
 from trainyard.search.trials import TrialTable
 
 NAN = float("nan")
@@ -91,3 +93,25 @@ def test_bookkeeping_of_tune_is_no_metric():
     trials.report(0, {"reward": 1.0, "training_iteration": 7, "pid": 3, "time_total_s": 1.0, "hostname": "h"})
     assert trials.trials[0].metrics == {"reward": 1.0}
     assert trials.trials[0].hostname == "h"
+
+
+def test_truth_values_of_parameters_are_written_as_in_the_file():
+    trials = TrialTable([{"trainable.config.bias": True}], "reward", "max", "Last")
+    play(trials, 0, [1.5])
+    output = io.StringIO()
+    Console(file=output, width=120).print(trials.rich_table())
+    Console(file=output, width=120).print(summary_table({"best.bias": True, "other": 1}, "finished"))
+    assert "True" not in output.getvalue()
+    assert output.getvalue().count("true") == 2
+
+
+def test_the_iterations_of_a_trial_that_goes_on_are_its_own_count():
+    trials = table("BestEver")
+    trials.start(0)
+    # What the attempt before had found, what it goes on from, and what it does then.
+    for iteration, reward in ((17, 100.0), (10, 50.0), (11, 60.0)):
+        trials.report(0, {"reward": reward, "time/iteration": iteration})
+    trials.finish(0)
+    best = trials.section()["best"]
+    assert (best["value"], best["iteration"]) == (100.0, 17)
+    assert trials.trials[0].iteration == 11

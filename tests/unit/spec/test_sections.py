@@ -3,6 +3,7 @@
 import pytest
 
 from trainyard.errors import InvalidConfiguration
+from trainyard.spec import relations
 from trainyard.spec.parsing import parse
 
 
@@ -66,6 +67,18 @@ def test_quantities_and_durations_are_those_of_kubernetes():
             "spec.sampling.envRunnersx",
             "did you mean envRunners?",
             id="misspelt field",
+        ),
+        pytest.param(
+            ppo(algorithm={"name": "PPO", "config": {"train_batch_size_per_learner": 64}}),
+            "spec.algorithm.config.minibatch_size",
+            "is 128, more than the 64 steps of a batch (train_batch_size_per_learner); write 64 or less",
+            id="a default minibatch larger than the batch",
+        ),
+        pytest.param(
+            ppo(algorithm={"name": "PPO", "config": {"minibatch_size": 5000}}),
+            "spec.algorithm.config.minibatch_size",
+            "is 5000, more than the 4000 steps",
+            id="a minibatch larger than the default batch",
         ),
         pytest.param(ppo(algoritm={}), "spec.algoritm", "did you mean algorithm?", id="misspelt section"),
         pytest.param(ppo(sampling={"envRunners": 1.5}), "spec.sampling.envRunners", "whole number", id="fraction"),
@@ -224,3 +237,16 @@ def test_a_fault_names_its_field_and_what_to_do(spec, field, words):
 def test_all_faults_are_reported_at_once():
     spec = ppo(sampling={"envRunners": -1, "extra": 1}, seed="x", storage={})
     assert set(faults(spec)) == {"spec.sampling.envRunners", "spec.sampling.extra", "spec.seed", "spec.storage"}
+
+
+def test_the_defaults_of_ppo_are_rllibs():
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    config = PPOConfig()
+    assert (config.train_batch_size, config.minibatch_size) == (relations.PPO_BATCH, relations.PPO_MINIBATCH)
+    assert config.train_batch_size_per_learner == config.train_batch_size
+
+
+def test_a_minibatch_as_large_as_the_batch_is_well():
+    config = {"train_batch_size_per_learner": 64, "minibatch_size": 64}
+    assert parse(ppo(algorithm={"name": "PPO", "config": config})).algorithm.config == config

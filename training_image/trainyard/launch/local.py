@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from rich.console import Console
 from trainyard.errors import (
     EXIT_USER_ERROR,
     InsufficientResources,
+    RayNotStarted,
+    StorageNotWritable,
     UserError,
 )
 from trainyard.launch.connection import check_resources, connect, connected, ray_options, work
@@ -62,10 +65,25 @@ def run_file(path: Path, *, ray_address: str | None, results: Path) -> int:
 
 
 def _new_folder(results: Path, name: str) -> Path:
-    """A folder of its own for every run: one that holds checkpoints would be resumed."""
+    """Make a folder for this run alone: one that holds checkpoints would be resumed.
+
+    Raises:
+        StorageNotWritable: with the operating system's reason.
+    """
     base = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    candidates = (results / (base if number == 1 else f"{base}-{number}") for number in itertools.count(1))
-    return next(folder for folder in candidates if not folder.exists())
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            folder = results / (base if number == 1 else f"{base}-{number}")
+            with suppress(FileExistsError):  # another run of this second has it
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise StorageNotWritable(
+            f"--results: no folder can be made in {results.absolute()} ({error.strerror or error}); check its "
+            "permissions and its free space, or give another one"
+        ) from error
+    raise AssertionError
 
 
 def _work_at(address: str, job: Job) -> dict[str, Any]:
@@ -92,12 +110,34 @@ def _work_here(job: Job) -> dict[str, Any]:
     cpus = max(int(-(-need.logical_cpus // 1)), machine)
     options = ray_options(job, address="local", num_cpus=cpus, include_dashboard=False)
     try:
-        connect(lambda ray: ray.init(**options), job)
+        connect(lambda ray: _start_ray(ray, options), job)
         check_resources(need, "this machine")
         return work(job)
     finally:
         if job.requirements is not None:
             shutil.rmtree(job.requirements.folder, ignore_errors=True)  # of this run alone
+
+
+def _start_ray(ray: Any, options: dict[str, Any]) -> None:
+    """Start a Ray of this machine.
+
+    Raises:
+        RayNotStarted: Ray gives its processes a time of its own for that, which no setting changes in full.
+    """
+    try:
+        ray.init(**options)
+    except Exception as error:
+        load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+        busy = (
+            f"this machine is busy ({load:.0f} processes want its {cpus} CPUs), and Ray's own processes get too little "
+            "time to start; run it again when other programs have ended, or use --ray-address with a Ray that runs"
+            if load > cpus
+            else "run it again, and if that does not help, look at what its processes say"
+        )
+        raise RayNotStarted(
+            f"Ray did not start: {str(error).strip()}\n{busy}; its logs are in "
+            f"{os.environ.get('RAY_TMPDIR') or '/tmp'}/ray/session_latest/logs (raylet.err, dashboard_agent.log)"
+        ) from error
 
 
 def _memory_bytes() -> int:

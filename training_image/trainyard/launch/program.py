@@ -5,11 +5,16 @@ The program appends its own lines with `trainyard.report(...)`; this process wri
 
 from __future__ import annotations
 
+import codecs
+import fcntl
 import os
+import selectors
 import signal
 import subprocess
-from collections import deque
+import sys
+import termios
 from collections.abc import Mapping
+from threading import Thread
 from types import FrameType
 
 from trainyard.errors import EXIT_TERMINATED, EXIT_USER_ERROR, InvalidConfiguration, TrainyardError, UserError
@@ -22,6 +27,8 @@ from trainyard.runs.packages import Requirements
 # Seconds between SIGTERM and SIGKILL for the program; Ray's job manager kills this process 3 s after its own SIGTERM.
 GRACE_SECONDS = 2.0
 KEPT_LINES = 20
+# What a pipe holds at most, unless its program makes it larger.
+PIPE_BYTES = 65536
 
 
 def drive(environ: Mapping[str, str]) -> int:
@@ -72,17 +79,15 @@ def run_here(command: str, address: str, file: ProgressFile, own: Requirements |
 
 
 def run_program(command: str, environ: Mapping[str, str], file: ProgressFile) -> int:
-    """Run `command`, pass its output through, and write the final line with its last lines when it fails."""
+    """Run `command`, pass its output through, and write the final line with its last lines when it fails.
+
+    The run is over when the program is: what it leaves running is ended then, as it is on the cluster.
+    """
+    reading, writing = os.pipe()
     program = subprocess.Popen(
-        command,
-        shell=True,
-        env=dict(environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
+        command, shell=True, env=dict(environ), stdout=writing, stderr=subprocess.STDOUT, start_new_session=True
     )
+    os.close(writing)
     terminated = False
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
@@ -93,16 +98,18 @@ def run_program(command: str, environ: Mapping[str, str], file: ProgressFile) ->
         signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
 
     previous = signal.signal(signal.SIGTERM, on_sigterm)
-    tail: deque[str] = deque(maxlen=KEPT_LINES)
+    output = _Output(reading)
     try:
-        assert program.stdout is not None
-        for line in program.stdout:
-            print(line, end="", flush=True)
-            tail.append(line)
+        output.pass_on_until_end_of(program)
+        if terminated:
+            # What the shell has started has its time to end by itself.
+            output.pass_on_until_closed()
+        _signal_group(program, signal.SIGKILL)
         code = program.wait()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGTERM, previous)
+        os.close(reading)
     if terminated:
         file.append(_final("Run", "Terminated", "the program was ended by SIGTERM"), final=True)
         return EXIT_TERMINATED
@@ -111,12 +118,69 @@ def run_program(command: str, environ: Mapping[str, str], file: ProgressFile) ->
         return 0
     code = code if code > 0 else 128 - code
     kind = "User" if code == EXIT_USER_ERROR else "Run"
-    message = f"the program ended with exit code {code}; its last lines:\n{''.join(tail)}"
+    message = f"the program ended with exit code {code}; its last lines:\n{output.last_lines()}"
     file.append(_final(kind, f"ExitCode{code}", message), final=True)
     return code
 
 
-def _signal_group(program: subprocess.Popen[str], number: signal.Signals) -> None:
+class _Output:
+    """What a program writes into a pipe, passed on to this process's own output; its last lines are kept."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._tail = ""
+        os.set_blocking(pipe, False)
+
+    def pass_on_until_end_of(self, program: subprocess.Popen[bytes]) -> None:
+        """Pass on until the program has ended and what was written by then is passed on.
+
+        The end of the pipe says nothing about that: processes that the program leaves running keep it open, and a
+        program may close its output long before it ends.
+        """
+        ended, end = os.pipe()
+
+        def wait() -> None:
+            program.wait()
+            os.close(end)
+
+        Thread(target=wait, daemon=True).start()
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._pipe, selectors.EVENT_READ)
+                selector.register(ended, selectors.EVENT_READ)
+                while ended not in (ready := {key.fd for key, _ in selector.select()}):
+                    if self._pipe in ready and not self._pass_on():
+                        selector.unregister(self._pipe)
+        finally:
+            os.close(ended)
+        # All that the program itself has written is in the pipe now; a process that it left may go on writing.
+        waiting = fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4))
+        self._pass_on(int.from_bytes(waiting, sys.byteorder))
+
+    def pass_on_until_closed(self) -> None:
+        """Pass on until every process that has the pipe has ended."""
+        os.set_blocking(self._pipe, True)
+        while self._pass_on():
+            pass
+
+    def _pass_on(self, limit: int = PIPE_BYTES) -> bool:
+        """Pass on what is there, `limit` bytes at most; False at the end of the pipe."""
+        try:
+            read = os.read(self._pipe, limit) if limit else b""
+        except BlockingIOError:
+            return True
+        text = self._decode(read)
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        self._tail = "".join((self._tail + text).splitlines(keepends=True)[-KEPT_LINES:])[-PIPE_BYTES:]
+        return bool(read)
+
+    def last_lines(self) -> str:
+        return self._tail
+
+
+def _signal_group(program: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Signal the shell and all that it started; a group that is gone already needs none."""
     try:
         os.killpg(program.pid, number)

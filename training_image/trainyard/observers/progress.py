@@ -66,6 +66,8 @@ class ProgressReporter(Callback):
         self._started = time.monotonic()
         self._awaited = _awaited(run)
         self._fraction_at_start = fraction_done(run.specification.stop, run.counters) or 0.0
+        for checkpoint in run.restored_checkpoints:
+            self._take(checkpoint)
         if run.restored_iteration:
             self._progress.update(startedIteration=run.restored_iteration)
             self._warn_of_empty_buffer(run)
@@ -84,15 +86,18 @@ class ProgressReporter(Callback):
         self._publish(run, evaluation.metrics, now=False)
 
     def on_checkpoint(self, run: Run, checkpoint: Checkpoint) -> None:
-        entry = {"uri": checkpoint.uri, "iteration": checkpoint.iteration, "time": checkpoint.time}
-        self._checkpoints["best" if checkpoint.best else "latest"] = entry
-        self._progress.update(checkpoint=dict(self._checkpoints))
+        self._take(checkpoint)
         self._publish(run, {}, now=True)
 
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
         self._ended_well = outcome.error is None
         self._progress.update(analysis=analysis_section(run.findings))
         self._publish(run, {}, now=False)
+
+    def _take(self, checkpoint: Checkpoint) -> None:
+        entry = {"uri": checkpoint.uri, "iteration": checkpoint.iteration, "time": checkpoint.time}
+        self._checkpoints["best" if checkpoint.best else "latest"] = entry
+        self._progress.update(checkpoint=dict(self._checkpoints))
 
     def _look_for_metrics(self, run: Run, measured: str) -> None:
         """Tell of what never has a value while something can be done about it."""
@@ -122,7 +127,7 @@ class ProgressReporter(Callback):
                 "True",
                 "NotInCheckpoint",
                 f"{algorithm.name} goes on from iteration {run.restored_iteration} with an empty replay buffer: "
-                f"{replay.missing}; it fills up again while training goes on",
+                f"{replay.missing}; learning goes on when it has as many steps as before a run's first update",
             )
 
     def _publish(self, run: Run, latest: Metrics, *, now: bool) -> None:

@@ -20,9 +20,14 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """A metric in few characters; a dash for none. A count has no decimals, a value below 1 has four."""
+    """A metric in few characters; a dash for none. A count has no decimals, a value below 1 has four.
+
+    A parameter of a search may be a truth value, which is written as in the file that it came from.
+    """
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, int):
         return f"{value:,}"
     if value == 0 or 0.001 <= abs(value) < 1e6:

@@ -56,7 +56,7 @@ class EnvironmentActions(ConnectorV2):
 
 
 def may_be_lean(config: AlgorithmConfig, observations: gym.Space, actions: gym.Space) -> bool:
-    """Whether these two pieces compute what RLlib's pieces compute."""
+    """Whether these two pieces compute what RLlib's pieces compute, on a Ray with the names of "connectors"."""
     return (
         isinstance(observations, gym.spaces.Box)
         and isinstance(actions, gym.spaces.Box | gym.spaces.Discrete)
@@ -66,6 +66,12 @@ def may_be_lean(config: AlgorithmConfig, observations: gym.Space, actions: gym.S
         and config._module_to_env_connector is None
         and not config.num_gpus_per_env_runner
     )
+
+
+def make_lean_where_exact(config: AlgorithmConfig, observations: gym.Space, actions: gym.Space) -> None:
+    """Have the env runners use the two pieces where they may."""
+    if may_be_lean(config, observations, actions):
+        make_lean(config)
 
 
 def make_lean(config: AlgorithmConfig) -> None:

@@ -10,6 +10,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from trainyard.errors import root_cause
+from trainyard.rllib import compat
 
 
 class EnvRunner(SingleAgentEnvRunner):
@@ -26,7 +27,9 @@ class EnvRunner(SingleAgentEnvRunner):
 
     @cached_property
     def tells_of_steps(self) -> bool:
-        """Whether anybody wants to be told of each step."""
+        """Whether anybody wants to be told of each step, as far as this Ray lets know."""
+        if compat.why_not("env runner") is not None:
+            return True
         own = RLlibCallback.on_episode_step
         return bool(self.config.callbacks_on_episode_step) or any(
             type(callback).on_episode_step is not own for callback in self._callbacks

@@ -1,12 +1,14 @@
 """What an env runner says of a finished episode."""
 
 import logging
+import warnings
 from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from trainyard import metrics
 from trainyard.metrics import EPISODE_METRICS, EPISODES
+from trainyard.rllib import compat
 
 
 class EpisodeLog(RLlibCallback):
@@ -19,13 +21,15 @@ class EpisodeLog(RLlibCallback):
         self, *, episode: Any, prev_episode_chunks: Any = None, metrics_logger: Any = None, **kwargs: Any
     ) -> None:
         chunks = [*(prev_episode_chunks or []), episode]
-        metrics_logger.log_value(EPISODES, episode_figures(chunks), reduce="item_series")
+        metrics_logger.log_value(EPISODES, episode_figures(chunks), **compat.every_value())
 
 
 def quieten() -> None:
     """Silence what RLlib says about its own API at every start; nothing of it is the user's to change."""
     for name in ("ray.rllib", "ray.tune.utils.util", "ray._common.deprecation"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Every evaluation makes its environment under the one name that RLlib has for all.
+    warnings.filterwarnings("ignore", ".*Overriding environment rllib-single-agent-env-v0")
 
 
 def episode_figures(chunks: list[Any]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainyard.metrics import VALIDATION, Metrics, is_finite_number
+from trainyard.runs.checkpoints import Checkpoint
 from trainyard.runs.stopping import Counters
 from trainyard.runs.storage import RunStorage
 from trainyard.spec.sections import Specification
@@ -64,6 +65,8 @@ class Run:
         restored_iteration: the iteration of the checkpoint that this attempt goes on from; 0 for a fresh start.
         lost_iterations: those that the attempt before had done after that checkpoint; they are done again.
         resumed_from: what was taken of another run's checkpoint, in words; "" when nothing was.
+        restored_checkpoints: the latest and the best one, where there are such, when this attempt starts.
+        restored_best: the metrics that were saved with the best one.
         restored_replay: what came back with it of the replay buffer; None when the algorithm has none.
         findings: verdicts on the run's curves and the numbers behind them, set at its end.
         foreach_env_runner: calls a function with every env runner, where it runs, between two of its samples.
@@ -79,6 +82,8 @@ class Run:
     restored_iteration: int = 0
     lost_iterations: int = 0
     resumed_from: str = ""
+    restored_checkpoints: tuple[Checkpoint, ...] = ()
+    restored_best: Metrics = field(default_factory=dict)
     restored_replay: RestoredReplay | None = None
     best: Best | None = None
     findings: dict[str, float | str] = field(default_factory=dict)

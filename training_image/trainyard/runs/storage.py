@@ -4,6 +4,8 @@ Layout below it: checkpoints/<iteration>/, checkpoints/best/, reached.json, prog
 tensorboard/, summary.json, run.json, report/, report.html.
 """
 
+import fcntl
+import os
 import posixpath
 import shutil
 import tempfile
@@ -16,6 +18,9 @@ from trainyard.errors import StorageNotWritable
 
 MOUNT = Path("/trainyard/storage")
 EPHEMERAL = Path("/tmp/trainyard")
+_SCRATCH = "trainyard-scratch-"
+# The locks of this process on its scratch folders.
+_held: dict[Path, int] = {}
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class RunStorage:
         ]
 
     def upload(self, source: Path, name: str) -> None:
-        """Copy a local file or folder to `name`; what was there is replaced."""
+        """Copy a local file or folder to `name`; of a folder that was there, other files are removed afterwards."""
         target = self._join(name)
         if self.is_local and Path(target) == source:
             return
@@ -73,12 +78,15 @@ class RunStorage:
             self.filesystem.create_dir(posixpath.dirname(target), recursive=True)
             fs.copy_files(str(source), target, destination_filesystem=self.filesystem)
             return
-        self.delete(name)
         # copy_files makes no folders on a local target.
         for folder in [source, *(path for path in source.rglob("*") if path.is_dir())]:
             relative = folder.relative_to(source).as_posix()
             self.filesystem.create_dir(posixpath.normpath(posixpath.join(target, relative)), recursive=True)
         fs.copy_files(str(source), target, destination_filesystem=self.filesystem)
+        selector = fs.FileSelector(target, recursive=True)
+        for info in self.filesystem.get_file_info(selector):
+            if info.type == fs.FileType.File and not (source / posixpath.relpath(info.path, target)).exists():
+                self.filesystem.delete_file(info.path)
 
     def download(self, name: str) -> Path:
         """Return a local folder with the content of the folder `name`."""
@@ -113,7 +121,7 @@ class RunStorage:
     def discard_scratch(self) -> None:
         """Remove the scratch directory of a remote filesystem, at the end of the process that uses it."""
         if not self.is_local:
-            shutil.rmtree(self.local, ignore_errors=True)
+            _discard(self.local)
 
     def uri_of(self, name: str) -> str:
         return below(self.uri, name)
@@ -166,8 +174,7 @@ def at_uri(uri: str, folder: str) -> RunStorage:
         raise StorageNotWritable(
             f"spec.storage.uri: {uri} cannot be written ({error}); check the credentials in spec.storage.secretRef"
         ) from error
-    scratch = Path(tempfile.mkdtemp(prefix="trainyard-"))
-    return RunStorage(filesystem, path, scratch, below(uri, folder), True)
+    return RunStorage(filesystem, path, new_scratch(), below(uri, folder), True)
 
 
 def to_read(uri: str) -> RunStorage:
@@ -185,7 +192,7 @@ def to_read(uri: str) -> RunStorage:
         raise ValueError("is no folder that can be seen from here")
     if isinstance(filesystem, fs.LocalFileSystem):
         return RunStorage(filesystem, path, Path(path), uri, True)
-    return RunStorage(filesystem, path, Path(tempfile.mkdtemp(prefix="trainyard-")), uri, True)
+    return RunStorage(filesystem, path, new_scratch(), uri, True)
 
 
 def _try_write(filesystem: fs.FileSystem, path: str) -> None:
@@ -193,3 +200,42 @@ def _try_write(filesystem: fs.FileSystem, path: str) -> None:
     with filesystem.open_output_stream(probe) as stream:
         stream.write(b"ok")
     filesystem.delete_file(probe)
+
+
+def new_scratch() -> Path:
+    """A temporary folder that this process holds with a lock; those that nobody holds any more are removed first.
+
+    It can have a replay buffer in it, and a driver that is killed removes nothing.
+    """
+    root = Path(tempfile.gettempdir())
+    for left in root.glob(f"{_SCRATCH}*"):
+        if (lock := _lock(left)) is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+    unnamed = Path(tempfile.mkdtemp(prefix=f".{_SCRATCH}"))
+    lock = _lock(unnamed)
+    assert lock is not None
+    # It gets the name by which others look for it when it is locked.
+    folder = unnamed.rename(root / unnamed.name[1:])
+    _held[folder] = lock
+    return folder
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder while the returned descriptor is open; None where another process has it, or it is another's."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (FileNotFoundError, PermissionError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _discard(scratch: Path) -> None:
+    shutil.rmtree(scratch, ignore_errors=True)
+    if (lock := _held.pop(scratch, None)) is not None:
+        os.close(lock)

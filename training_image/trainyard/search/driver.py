@@ -6,6 +6,7 @@ Tune ranks by the last value and stops at a metric that is missing in one result
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -21,6 +22,7 @@ from trainyard.reports import build as report
 from trainyard.reports.run_facts import now
 from trainyard.runs import storage
 from trainyard.runs.run import Identity, Run
+from trainyard.runs.storage import RunStorage
 from trainyard.search import on_tasks
 from trainyard.search.recording import recorded
 from trainyard.search.trainables import iterations_of, load, with_values
@@ -191,8 +193,8 @@ def _fit(job: Job, found: list[Point], table: TrialTable, view: View) -> None:
                 trial_dirname_creator=lambda trial: trial_folder(trial.config[POINT]),
             ),
             run_config=tune.RunConfig(
-                name=TRIALS_FOLDER,
-                storage_path=str(job.storage.local if job.storage.is_local else scratch),
+                name=experiment_name(job.storage),
+                storage_path=str(job.storage.local / TRIALS_FOLDER if job.storage.is_local else scratch),
                 callbacks=[TableCallback(table, view.refresh)],
                 stop=TableStopper(specification) if specification.trainable else None,
                 failure_config=tune.FailureConfig(max_failures=0),
@@ -200,6 +202,15 @@ def _fit(job: Job, found: list[Point], table: TrialTable, view: View) -> None:
             ),
         )
         tuner.fit()
+
+
+def experiment_name(place: RunStorage) -> str:
+    """What Tune calls the search, of this run alone and the same in every attempt.
+
+    On each node Tune keeps files in a folder of this name below one of the second in which the search began, and the
+    clean-up removes it.
+    """
+    return f"tune-{hashlib.sha256(place.uri.encode()).hexdigest()[:16]}"
 
 
 def _target(job: Job, found: list[Point]) -> Callable[[int], None]:
@@ -238,7 +249,10 @@ def _run_algorithm(spec: dict[str, Any], found: list[Point], identity: Identity,
     trial = trials_of(found)[index]
     # Records come first: what Tune is told of is in the database then.
     recording = [TrialRecording(trial.id, trial.parameters)] if specification.recording is not None else []
-    loop.train(run, [*recording, TuneReports(), Curves()])
+    try:
+        loop.train(run, [*recording, TuneReports(), Curves()])
+    finally:
+        target.discard_scratch()
 
 
 def _resources(specification: Specification) -> Any:

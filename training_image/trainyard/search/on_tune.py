@@ -9,6 +9,7 @@ from ray import cloudpickle, tune
 from trainyard.callbacks import Callback, Evaluation, Iteration
 from trainyard.errors import described
 from trainyard.metrics import RLLIB, Metrics, finite
+from trainyard.rllib import compat
 from trainyard.runs.run import Outcome, Run
 from trainyard.runs.stopping import Counters, stop_reason
 from trainyard.search.trials import TrialTable
@@ -54,6 +55,9 @@ def error_of(trial: Any) -> str:
     Read from the files that Tune has just written in this process. `Trial.get_error` looks for them in the
     experiment's storage, where Tune copies them later, and finds nothing yet.
     """
+    reason = compat.why_not("failed trials")
+    if reason is not None:
+        return f"the trial failed, and its error is in Ray's log: {reason}"
     if trial.pickled_error_file is not None:
         return described(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
     # An error of Tune itself is kept as text only, below a line with the number of the failure.
@@ -85,6 +89,8 @@ class TuneReports(Callback):
 
     def on_run_start(self, run: Run) -> None:
         # A trial that had finished before the attempt began has only this to show.
+        if run.restored_best:
+            tune.report(dict(run.restored_best))
         if run.restored_iteration:
             tune.report(dict(run.metrics))
 

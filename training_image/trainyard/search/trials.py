@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from trainyard.metrics import Metrics, better, finite
+from trainyard.metrics import TIME_ITERATION, Metrics, better, finite
 from trainyard.progress.report import count_trials
 from trainyard.progress.text import duration, number
 from trainyard.search.trial_files import TrialLogs
@@ -82,7 +82,8 @@ class TrialTable:
             self.start(index)
         reported = {name: value for name, value in result.items() if name not in TUNE_KEYS}
         trial.metrics |= finite(reported)
-        trial.iteration += 1
+        # An algorithm's own count goes on after a restart.
+        trial.iteration = int(trial.metrics.get(TIME_ITERATION, trial.iteration + 1))
         trial.hostname = str(result.get("hostname", trial.hostname))
         trial.seconds = time.monotonic() - (trial.started or time.monotonic())
         value = finite(reported).get(self.metric or "")
@@ -195,5 +196,7 @@ class TrialTable:
 
 
 def _parameter(value: Any) -> str:
-    """As the user wrote it: 0.001, not 0.0010."""
+    """As the user wrote it: 0.001, not 0.0010; true, not True."""
+    if isinstance(value, bool):
+        return number(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)

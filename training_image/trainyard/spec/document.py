@@ -38,6 +38,8 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.A
 _STRAY_UNDERSCORE = re.compile(r"^\.(.*[^0-9])?_|^\..*_([^0-9]|$)", re.ASCII)
 _NON_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*", re.ASCII)
+# Of a Kubernetes object's name with room for the time in a folder's name, of which file systems take 255 bytes.
+MAX_NAME_LENGTH = 200
 _SMALLEST_INTEGER, _LARGEST_INTEGER, _LARGEST_UNSIGNED = -(2**63), 2**63 - 1, 2**64 - 1
 
 _TAG = "tag:yaml.org,2002:"
@@ -299,6 +301,9 @@ def check_kind(document: dict[str, Any]) -> dict[str, Any]:
         # The API server is stricter; here it becomes the name of a folder.
         remedy = "write lower-case letters, digits and '-', for instance cartpole-ppo; a number needs quotation marks"
         faults.append(Fault("metadata.name", f"is {name!r}", remedy))
+    elif isinstance(name, str) and len(name) > MAX_NAME_LENGTH:
+        remedy = f"write at most {MAX_NAME_LENGTH}; a cluster takes 40"
+        faults.append(Fault("metadata.name", f"has {len(name)} characters", remedy))
     if faults:
         raise InvalidConfiguration(faults)
     return document

@@ -8,6 +8,9 @@ from trainyard.spec import presets
 
 ALGORITHMS = ("PPO", "DQN", "APPO", "IMPALA", "SAC")
 ALWAYS_ASYNCHRONOUS = ("APPO", "IMPALA")
+# RLlib's defaults of PPO.
+PPO_BATCH = 4000
+PPO_MINIBATCH = 128
 WORKLOADS = ("algorithm", "trainable", "entrypoint")
 # Names that people know from elsewhere, and what to write instead.
 _RETIRED_ALGORITHMS = {
@@ -129,6 +132,8 @@ def _algorithm_relations(spec: dict[str, Any]) -> list[Fault]:
     preset = algorithm.get("preset")
     if isinstance(preset, str) and name in ALGORITHMS and (found := presets.problem(preset, name)):
         faults.append(Fault("spec.algorithm.preset", *found))
+    if name == "PPO":
+        faults += _minibatch_faults(algorithm)
     sampling = spec.get("sampling")
     if isinstance(sampling, dict):
         faults += _sampling_relations(name, sampling)
@@ -136,6 +141,19 @@ def _algorithm_relations(spec: dict[str, Any]) -> list[Fault]:
             problem = "is set, but runners of whole episodes act with RLlib's own network alone"
             faults.append(Fault("spec.algorithm.module", problem, "remove it, or spec.sampling.mode"))
     return faults
+
+
+def _minibatch_faults(algorithm: dict[str, Any]) -> list[Fault]:
+    """A minibatch larger than the batch that it is a part of; where one is not given, RLlib's PPO has its own."""
+    preset, given = presets.PRESETS.get(str(algorithm.get("preset"))), algorithm.get("config")
+    config = presets.filled(given if isinstance(given, dict) else {}, preset.config if preset else {})
+    minibatch = config.get("minibatch_size", PPO_MINIBATCH)
+    per_learner = "train_batch_size_per_learner"
+    batch = config.get(per_learner) or config.get("train_batch_size", PPO_BATCH)
+    if not isinstance(minibatch, int) or not isinstance(batch, int) or minibatch <= batch:
+        return []
+    problem = f"is {minibatch}, more than the {batch} steps of a batch ({per_learner})"
+    return [Fault("spec.algorithm.config.minibatch_size", problem, f"write {batch} or less, or a larger {per_learner}")]
 
 
 def _sampling_relations(name: Any, sampling: dict[str, Any]) -> list[Fault]:

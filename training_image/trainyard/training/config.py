@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import gymnasium as gym
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.dqn import DQNConfig
@@ -19,14 +20,11 @@ from ray.tune.registry import register_env
 
 from trainyard.episodes.records import settings_of
 from trainyard.errors import Fault, InvalidConfiguration
-from trainyard.rllib.asynchronous.algorithm import AsynchronousPPOConfig
-from trainyard.rllib.connectors import make_lean, may_be_lean
+from trainyard.rllib import compat
 from trainyard.rllib.env_runner import EnvRunner
 from trainyard.rllib.episode_log import EpisodeLog, quieten
 from trainyard.rllib.learners import choose_learner
-from trainyard.rllib.replay import choose_replay
-from trainyard.rllib.replay.round_runner import RoundRunner
-from trainyard.rllib.replay.training import FlatReplayDQN
+from trainyard.rllib.replay import choose_replay, choose_runner
 from trainyard.spec import presets
 from trainyard.spec.sections import Specification
 from trainyard.training import networks, parameters
@@ -95,7 +93,7 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
             .reporting(min_time_s_per_iteration=0)
             .debugging(seed=specification.seed, log_level="ERROR")
         )
-        if isinstance(config, AsynchronousPPOConfig):
+        if specification.whole_episodes:
             config.asynchronous(**_episode_runners(specification, choice))
         else:
             config.env_runners(**_env_runners(specification, choice))
@@ -117,8 +115,7 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
         elif learner.implementation == "Auto":
             _choose_learner(config)
             _choose_replay(config, choice)
-            if may_be_lean(config, choice.observation_space, choice.action_space):
-                make_lean(config)
+            _choose_connectors(config, choice)
         config.validate()
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InvalidConfiguration([parameters.refused(str(error), algorithm.config)]) from error
@@ -129,7 +126,13 @@ def _config_class(specification: Specification) -> type[AlgorithmConfig]:
     algorithm = specification.algorithm
     assert algorithm is not None
     if specification.whole_episodes:
-        return AsynchronousPPOConfig
+        found, reason = compat.lean("trainyard.rllib.asynchronous.algorithm:AsynchronousPPOConfig", "whole episodes")
+        if reason is not None:
+            raise InvalidConfiguration.of(
+                "spec.sampling.mode", f"is Asynchronous, which this Ray cannot do: {reason}",
+                "use Synchronous, or the version of Ray that Trainyard is tested with",
+            )  # fmt: skip
+        return found
     return CONFIGS[algorithm.name]
 
 
@@ -144,12 +147,12 @@ def _env_runners(specification: Specification, choice: EnvironmentChoice) -> dic
         "num_env_runners": sampling.env_runners,
         "num_envs_per_env_runner": sampling.envs_per_runner or usual,
         "num_cpus_per_env_runner": sampling.cpus_per_env_runner,
-        "gym_env_vectorize_mode": choice.vectorize_mode,
+        "gym_env_vectorize_mode": gym.VectorizeMode(choice.vectorize_mode),
         # RLlib returns fewer samples, without a word, when slow environments take longer than this.
         "sample_timeout_s": None,
         # APPO and IMPALA would have every runner ask one more actor for weights before each sample. The first sample
         # then waits until that actor's process has imported RLlib, and so does the error of a broken environment.
-        "use_env_runner_state_server": False,
+        **({} if compat.why_not("state server") else {"use_env_runner_state_server": False}),
     }
 
 
@@ -172,11 +175,11 @@ def _choose_learner(config: AlgorithmConfig) -> None:
     """The lean Learner where it is exact; elsewhere RLlib's own, and why."""
     if config.learner_class is None:
         # RLlib fills in the algorithm's own Learner class only when it validates.
-        config.learners(learner_class=config.get_default_learner_class())
+        config.training(learner_class=config.get_default_learner_class())
     choice = choose_learner(config)
     if choice.reason is not None:
         logger.warning("%s trains, not a lean Learner: %s", choice.learner_class.__name__, choice.reason)
-    config.learners(learner_class=choice.learner_class)
+    config.training(learner_class=choice.learner_class)
 
 
 def _choose_replay(config: AlgorithmConfig, environment: EnvironmentChoice) -> None:
@@ -184,9 +187,23 @@ def _choose_replay(config: AlgorithmConfig, environment: EnvironmentChoice) -> N
     choice = choose_replay(config, environment.observation_space, environment.action_space)
     if choice.reason is not None:
         logger.warning("RLlib's own replay buffer is used, not a flat one: %s", choice.reason)
+    if choice.algo_class is config.algo_class:
+        return
     config.algo_class = choice.algo_class
-    if issubclass(choice.algo_class, FlatReplayDQN):
-        config.env_runners(env_runner_cls=RoundRunner)
+    runner = choose_runner()
+    if runner.runner_class is None:
+        logger.warning("RLlib's own sample() plays every round: %s", runner.reason)
+    else:
+        config.env_runners(env_runner_cls=runner.runner_class)
+
+
+def _choose_connectors(config: AlgorithmConfig, environment: EnvironmentChoice) -> None:
+    """The lean connectors where they are exact; elsewhere RLlib's own, and why where the reason is this Ray."""
+    make_lean, reason = compat.lean("trainyard.rllib.connectors:make_lean_where_exact", "connectors")
+    if reason is not None:
+        logger.warning("RLlib's own connectors are used, not lean ones: %s", reason)
+    else:
+        make_lean(config, environment.observation_space, environment.action_space)
 
 
 def _blame_for_the_network(own: bool, configured: bool) -> tuple[str, str]:

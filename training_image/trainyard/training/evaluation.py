@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import gymnasium as gym
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import (
     COMPONENT_ENV_TO_MODULE_CONNECTOR,
@@ -43,7 +44,12 @@ class Evaluator:
         self._explore = explore
         config = algorithm.config.copy(copy_frozen=False)
         config.environment(env_config={**config.env_config, **environment_config})
-        config.env_runners(num_env_runners=0, num_envs_per_env_runner=1, gym_env_vectorize_mode=SYNC, explore=explore)
+        config.env_runners(
+            num_env_runners=0,
+            num_envs_per_env_runner=1,
+            gym_env_vectorize_mode=gym.VectorizeMode(SYNC),
+            explore=explore,
+        )
         config.callbacks([])
         config.debugging(seed=seed)
         self._runner = SingleAgentEnvRunner(config=config, worker_index=0)

@@ -25,9 +25,9 @@ from torch import nn
 
 from trainyard.errors import described
 from trainyard.rllib.asynchronous.export import ActionRules
+from trainyard.rllib.compat import MODULES
 from trainyard.runs.checkpoints import BEST, CheckpointStore
 from trainyard.runs.run import Run
-from trainyard.training.trainer import MODULES
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def export_best(run: Run) -> dict[str, Any]:
     """Write the file beside the best checkpoint; return for the summary where it is, or why it is not."""
     store = CheckpointStore(run.storage, run.specification.checkpoints.keep)
     best = store.best()
-    if best is None:
+    if best is None or run.best is None:
         return {}
     try:
         module = RLModule.from_checkpoint(str(store.algorithm_folder(best) / MODULES / DEFAULT_MODULE_ID))

@@ -206,13 +206,41 @@ class _Loop:
 
     def restore(self) -> None:
         """Go on from the latest checkpoint of an earlier attempt; without one, start where the specification says."""
+        self.store.settle()
         checkpoint = self.store.latest()
         if checkpoint is not None:
             self._go_on(self.store, checkpoint, self.store.state_of(checkpoint))
         elif self.specification.resume_from is not None:
             with resuming.opened(self.specification.resume_from) as origin:
                 self._start_from(origin, self.specification.resume_from)
+        self._take_best()
         self.run.lost_iterations = max(0, reached(self.run.storage) - self.run.counters.iteration)
+
+    def _take_best(self) -> None:
+        """The best value is that of the best checkpoint, whatever the one says that this attempt goes on from.
+
+        The attempt before may have found a better policy after it; and a value without its policy is of no use.
+        """
+        run = self.run
+        before, run.best = run.best, None
+        best = self._best_of(self.store, self.store.best())
+        if best is not None:
+            checkpoint, run.best = best
+            run.restored_best = dict(self.store.state_of(checkpoint)["metrics"])
+        elif before is not None:
+            logger.warning("the best policy (iteration %d, %g) is not there any more", before.iteration, before.value)
+        found = (self.store.latest(), best[0] if best else None)
+        run.restored_checkpoints = tuple(checkpoint for checkpoint in found if checkpoint is not None)
+
+    def _best_of(self, store: CheckpointStore, checkpoint: Checkpoint | None) -> tuple[Checkpoint, Best] | None:
+        """The checkpoint and its value, where it is of the policy that its run found best by this run's metric."""
+        if checkpoint is None:
+            return None
+        state = store.state_of(checkpoint)
+        if state.get("selection") != asdict(self.run.selection) or state["best"] is None:
+            return None
+        best = Best(**state["best"])
+        return (checkpoint, best) if best.iteration == checkpoint.iteration else None
 
     def _start_from(self, origin: resuming.Origin, wanted: ResumeFrom) -> None:
         """Start from a checkpoint of another run."""
@@ -227,7 +255,7 @@ class _Loop:
         resuming.check_algorithm(state, self.specification)
         self.trainer.check_network(folder)
         if state.get("selection") == asdict(self.run.selection):
-            self.store.take_over_best(origin.store)
+            self._take_over_best(origin)
         else:
             # Values of another metric: neither a best to beat nor a reason to stop early.
             state = state | {"best": None, "callbacks": without(state["callbacks"], EarlyStopper.__name__)}
@@ -239,6 +267,13 @@ class _Loop:
                 "raise it, or spec.earlyStopping.patience, because both count what was done before the checkpoint of "
                 "spec.resumeFrom, too; or use restore: Weights there",
             )
+
+    def _take_over_best(self, origin: resuming.Origin) -> None:
+        """Have the other run's best policy, unless an attempt that was killed early has left a better one."""
+        theirs = self._best_of(origin.store, origin.store.best()) or self._best_of(origin.store, origin.checkpoint)
+        own = self._best_of(self.store, self.store.best())
+        if theirs is not None and better(theirs[1].value, own[1].value if own else None, self.run.selection.mode):
+            self.store.take_over_best(origin.store, theirs[0])
 
     def _go_on(self, store: CheckpointStore, checkpoint: Checkpoint, state: dict[str, Any]) -> None:
         assert self.trainer is not None
@@ -262,7 +297,8 @@ class _Loop:
         if test is None:
             return
         assert self.trainer is not None
-        best = self.store.best()
+        # The policy that the summary names; without one, the latest.
+        best = self.store.best() if self.run.best is not None else None
         if best is not None:
             self.trainer.restore(self.store.algorithm_folder(best))
         evaluator = Evaluator(

@@ -16,13 +16,10 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 from trainyard.errors import root_cause
 from trainyard.metrics import EPISODES
-from trainyard.rllib.asynchronous.algorithm import ASYNCHRONOUS, POLICY_LAG_MEAN, AsynchronousPPO
+from trainyard.rllib.asynchronous.results import ASYNCHRONOUS, POLICY_LAG_MEAN
+from trainyard.rllib.compat import MODULE_FILE, MODULES
 from trainyard.rllib.replay import saving
 from trainyard.runs import resuming
-
-# Where RLlib keeps the networks below an algorithm's checkpoint.
-MODULES = "learner_group/learner/rl_module"
-MODULE_FILE = f"{MODULES}/{DEFAULT_MODULE_ID}/module_state.pkl"
 
 
 def seed_everything(seed: int) -> None:
@@ -76,8 +73,10 @@ class Trainer:
 
     def listen(self, call: Callable[[list[Any]], None]) -> None:
         """Call a function in this process with the whole episodes that arrive, where the algorithm collects such."""
-        if isinstance(self.algorithm, AsynchronousPPO):
-            self.algorithm.listeners.append(call)
+        # AsynchronousPPO has them; its module is not for every Ray.
+        listeners = getattr(self.algorithm, "listeners", None)
+        if listeners is not None:
+            listeners.append(call)
 
     def save(self, folder: Path, *, replay: bool = False) -> None:
         """Write the algorithm's state into a folder, and its replay buffer where `replay` asks for it."""

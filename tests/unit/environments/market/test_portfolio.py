@@ -53,15 +53,27 @@ class TestAccounting:
         assert info["weights"][1] == pytest.approx(math.exp(6) / (math.exp(6) + 2))
 
     def test_no_money_appears_or_vanishes_but_the_cost(self, tiny):
-        env = tiny([100.0, 100.0], [200.0, 200.0], cost=0.002)
+        """Cash and holdings kept by hand from the trades alone, at prices that move."""
+        moves = {"A": [110.0, 99.0, 104.0], "B": [180.0, 220.0, 150.0]}
+        env = tiny(*moves.values(), cost=0.002)
         env.reset(seed=0)
-        value = 10_000.0
-        for action in (all_in(1), all_in(2)):
+        value, cash, held = 10_000.0, 10_000.0, {"A": 0.0, "B": 0.0}
+        paid = {"A": 100.0, "B": 200.0}
+        for step, action in enumerate((all_in(1), all_in(2), all_in(0))):
             info = env.step(action)[4]
-            costs = sum(trade.cost for trade in info["trades"])
-            assert info["portfolio_value"] == pytest.approx(value - costs, abs=1e-9)
-            assert info["turnover"] == pytest.approx(sum(abs(t.quantity) * t.price for t in info["trades"]) / value)
-            value = info["portfolio_value"]
+            traded = 0.0
+            for trade in info["trades"]:
+                assert trade.price == pytest.approx(paid[trade.symbol])
+                assert trade.cost == pytest.approx(0.002 * abs(trade.quantity) * trade.price)
+                traded += abs(trade.quantity) * trade.price
+                cash -= trade.quantity * trade.price + trade.cost
+                held[trade.symbol] += trade.quantity
+            assert info["turnover"] == pytest.approx(traded / value)
+            paid = {symbol: prices[step] for symbol, prices in moves.items()}
+            value = cash + sum(held[symbol] * paid[symbol] for symbol in held)
+            assert info["portfolio_value"] == pytest.approx(value, abs=1e-6)
+        assert cash > 0
+        assert value != pytest.approx(10_000, rel=1e-2), "the prices have moved it"
 
     def test_the_cost_of_buying_all_from_cash_has_a_closed_form(self):
         # V' = V - c V'  for weights that sum to 1 and nothing held before

@@ -16,7 +16,7 @@ from tests.unit.operator.builders import (
     plan,
     running,
 )
-from trainyard_operator.model import DeleteCluster, KeepResults, Plan
+from trainyard_operator.model import DeleteCluster, Job, JobState, KeepResults, Plan
 from trainyard_operator.policies.cleanup import cleanup
 from trainyard_operator.status import with_condition
 from trainyard_operator.vocabulary import ConditionType, Phase
@@ -80,6 +80,11 @@ class TestAnEndedRun:
     @pytest.mark.parametrize("change", [{"pods": ()}, {"cluster": None, "pods": ()}], ids=["head gone", "cluster gone"])
     def test_does_not_wait_for_what_nobody_can_tell(self, change) -> None:
         assert KeepResults in kinds(decided(alive(finished(kept=False), progress=line(final=False), **change)))
+
+    @pytest.mark.parametrize("state", [JobState.PENDING, JobState.RUNNING])
+    def test_that_the_operator_ended_does_not_wait_for_a_last_line_of_its_driver(self, state) -> None:
+        one = alive(finished(kept=False), progress=line(final=False), job=Job(state))
+        assert kinds(decided(one)) == [KeepResults, DeleteCluster]
 
     def test_whose_results_cannot_be_written_keeps_trying_without_its_cluster(self) -> None:
         made = decided(observed(finished(kept=False, completed=3600), progress=line(final=True)))

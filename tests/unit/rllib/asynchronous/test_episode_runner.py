@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import gymnasium as gym
@@ -190,8 +191,14 @@ def test_the_time_spent_in_one_step_is_told():
     assert runner.collect(None, timeout=0.0).idle_seconds >= 0.25
 
 
-def test_private_memory_is_that_of_this_process():
-    assert private_memory() is None or private_memory() > 2**20
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="this system does not tell")
+def test_private_memory_grows_by_what_this_process_keeps_and_falls_by_what_it_gives_back():
+    before = private_memory()
+    kept = np.ones(64 * 2**20, np.uint8)
+    with_it = private_memory()
+    assert with_it - before == pytest.approx(kept.nbytes, rel=0.2)
+    del kept
+    assert private_memory() - before < 0.2 * 64 * 2**20
 
 
 @pytest.mark.parametrize("module", ["torch", "ray.rllib", "ray"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainyard.rllib.learners.fused import _step, _total_norm
+from trainyard.rllib.learners.fused import _step, _total_norm, _use_fused_kernel
 
 
 def parameters():
@@ -56,3 +56,25 @@ def test_the_norm_is_torchs():
     gradients = [torch.randn(5, 5), torch.randn(3), torch.zeros(2)]
     assert _total_norm(gradients) == torch.nn.utils.get_total_norm(gradients)
     assert not torch.isfinite(_total_norm([*gradients, torch.tensor([float("nan")])]))
+
+
+def test_settings_that_came_back_as_tensors_are_numbers_again():
+    """As RLlib 2.54 restores an optimizer; torch's fused kernel refuses tensors."""
+
+    def restored(own):
+        optimizer = torch.optim.Adam(own, lr=0.5)
+        [group] = optimizer.param_groups
+        settings = {"lr": 0.25, "eps": 0.125, "betas": (0.5, 0.75), "weight_decay": 0.0}
+        group.update({name: torch.tensor(value) for name, value in settings.items() if name != "betas"})
+        group.update(betas=[torch.tensor(0.5), torch.tensor(0.75)], amsgrad=torch.tensor(False))
+        group.update(maximize=torch.tensor(False), differentiable=torch.tensor(False))
+        _use_fused_kernel(optimizer)
+        return optimizer
+
+    expected, _ = stepped(
+        lambda own: torch.optim.Adam(own, lr=0.25, betas=(0.5, 0.75), eps=0.125), torch.optim.Adam.step
+    )
+    found, ours = stepped(restored, _step)
+    assert ours.param_groups[0]["fused"]
+    for parameter, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(other, parameter)

@@ -7,7 +7,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
-from trainyard.rllib.learners import LEAN_LEARNERS
+from tests.learner_results import lean_learner
 from trainyard.rllib.learners.flat import UnloggedMetrics
 
 ROWS = 64
@@ -66,7 +66,7 @@ def loss_and_gradients(built, batch):
 def test_the_loss_and_the_gradients_are_rllibs(spaces, settings, masked):
     batch = minibatch(spaces, masked=masked)
     stock = learner(PPOTorchLearner, spaces, settings)
-    lean = learner(LEAN_LEARNERS[PPOTorchLearner], spaces, settings)
+    lean = learner(lean_learner(PPOTorchLearner), spaces, settings)
     lean.module.set_state(stock.module.get_state())
     lean.metrics = UnloggedMetrics()
     expected_loss, expected = loss_and_gradients(stock, batch)
@@ -78,7 +78,7 @@ def test_the_loss_and_the_gradients_are_rllibs(spaces, settings, masked):
 
 def test_a_row_that_does_not_count_may_hold_anything():
     batch = minibatch(SPACES["discrete"], masked=True)
-    built = learner(LEAN_LEARNERS[PPOTorchLearner], SPACES["discrete"], {})
+    built = learner(lean_learner(PPOTorchLearner), SPACES["discrete"], {})
     built.metrics = UnloggedMetrics()
     expected_loss, expected = loss_and_gradients(built, batch)
     columns = batch["default_policy"]
@@ -91,6 +91,6 @@ def test_a_row_that_does_not_count_may_hold_anything():
 
 def test_a_minibatch_that_is_logged_takes_rllibs_own_loss():
     batch = minibatch(SPACES["discrete"], masked=True)
-    built = learner(LEAN_LEARNERS[PPOTorchLearner], SPACES["discrete"], {})
+    built = learner(lean_learner(PPOTorchLearner), SPACES["discrete"], {})
     built.compute_losses(fwd_out=built.module.forward_train(batch), batch=batch)
     assert built.metrics.peek(("default_policy", "mean_kl_loss")) != 0

@@ -16,8 +16,8 @@ PAIR = gym.spaces.Dict({"a": BOX, "b": BOX})
 
 
 def chosen(config, observations=BOX, actions=DISCRETE):
-    config.learners(learner_class=config.get_default_learner_class())
-    config.learners(learner_class=choose_learner(config).learner_class)
+    config.training(learner_class=config.get_default_learner_class())
+    config.training(learner_class=choose_learner(config).learner_class)
     return choose_replay(config, observations, actions)
 
 

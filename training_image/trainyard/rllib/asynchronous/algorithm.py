@@ -50,16 +50,16 @@ from trainyard.rllib.asynchronous.collector import CollectorSettings, EpisodeCol
 from trainyard.rllib.asynchronous.correction import Corrected, correct
 from trainyard.rllib.asynchronous.episodes import Episode
 from trainyard.rllib.asynchronous.export import ActionRules, exploration_weights
-
-# Metrics of this algorithm in RLlib's results.
-ASYNCHRONOUS = "asynchronous"
-POLICY_LAG_MEAN = "policy_lag_mean"
-POLICY_LAG_MAX = "policy_lag_max"
-DISCARDED = "discarded_episodes_lifetime"
-REPLACED = "replaced_runners_lifetime"
-RUNNERS = "answering_runners"
-RUNNER_MEMORY_MEAN = "runner_memory_mean_bytes"
-RUNNER_MEMORY_MAX = "runner_memory_max_bytes"
+from trainyard.rllib.asynchronous.results import (
+    ASYNCHRONOUS,
+    DISCARDED,
+    POLICY_LAG_MAX,
+    POLICY_LAG_MEAN,
+    REPLACED,
+    RUNNER_MEMORY_MAX,
+    RUNNER_MEMORY_MEAN,
+    RUNNERS,
+)
 
 # An episode is on the way while, on average, (environments / episodes per update) updates happen. Four times that
 # leaves room for episodes much longer than the mean.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
@@ -12,43 +13,17 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 from ray.rllib.core.learner.learner import Learner
 
-from trainyard.rllib.learners.column_update import ReplayUpdate
-from trainyard.rllib.learners.flat import FlatUpdate
-from trainyard.rllib.learners.fused import FusedOptimizer, PlainBackward
-from trainyard.rllib.learners.ppo_loss import WrittenOutPPOLoss
-from trainyard.rllib.learners.sac_loss import ShortSAC
-from trainyard.rllib.learners.targets import TargetsAtOnce
+from trainyard.rllib import compat
 
-
-class LeanPPOTorchLearner(FlatUpdate, FusedOptimizer, PlainBackward, WrittenOutPPOLoss):
-    """PPO: flat minibatches, fused Adam, the loss's gradient written out, metrics once per update."""
-
-
-class LeanDQNTorchLearner(ReplayUpdate, FusedOptimizer, PlainBackward, TargetsAtOnce):
-    """DQN: fused Adam, metrics once per update; takes flat batches from the replay buffer."""
-
-
-class LeanSACTorchLearner(ShortSAC, FusedOptimizer, TargetsAtOnce, SACTorchLearner):
-    """SAC: as DQN, and its losses from fewer operations and one backward pass."""
-
-
-# APPO and IMPALA train in a thread that calls Learner.update() itself, one minibatch per batch, so only the
-# optimizer and the finite test are theirs to change.
-class LeanAPPOTorchLearner(FusedOptimizer, APPOTorchLearner):
-    """APPO: fused Adam and one finite test per update."""
-
-
-class LeanIMPALATorchLearner(FusedOptimizer, IMPALATorchLearner):
-    """IMPALA: fused Adam and one finite test per update."""
-
-
-LEAN_LEARNERS: dict[type[Learner], type[Learner]] = {
-    PPOTorchLearner: LeanPPOTorchLearner,
-    DQNTorchLearner: LeanDQNTorchLearner,
-    SACTorchLearner: LeanSACTorchLearner,
-    APPOTorchLearner: LeanAPPOTorchLearner,
-    IMPALATorchLearner: LeanIMPALATorchLearner,
+_HERE = "trainyard.rllib.learners"
+LEAN_LEARNERS: dict[type[Learner], tuple[str, ...]] = {
+    PPOTorchLearner: (f"{_HERE}.lean_ppo:LeanPPOTorchLearner", "optimizer", "update", "PPO's loss"),
+    DQNTorchLearner: (f"{_HERE}.lean_dqn:LeanDQNTorchLearner", "optimizer", "update", "targets"),
+    SACTorchLearner: (f"{_HERE}.lean_sac:LeanSACTorchLearner", "optimizer", "update", "targets", "SAC's loss"),
+    APPOTorchLearner: (f"{_HERE}.lean_appo:LeanAPPOTorchLearner", "optimizer"),
+    IMPALATorchLearner: (f"{_HERE}.lean_appo:LeanIMPALATorchLearner", "optimizer"),
 }
+"""RLlib's Learner to the place of the lean one, which a Ray without one of those groups of names cannot import."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +39,17 @@ class LearnerChoice:
 
 def choose_learner(config: AlgorithmConfig) -> LearnerChoice:
     """The lean counterpart of the configured Learner where it computes the same, else the configured Learner itself."""
-    stock = config.learner_class
-    lean = LEAN_LEARNERS.get(stock)
-    reason = _why_not_exact(config)
-    if lean is None:
+    choice = counterpart(config.learner_class)
+    reason = choice.reason or _why_not_exact(config)
+    return LearnerChoice(config.learner_class, reason) if reason else choice
+
+
+def counterpart(stock: type[Learner]) -> LearnerChoice:
+    """The lean counterpart of one of RLlib's Learners where there is one for this Ray, whatever is configured."""
+    if stock not in LEAN_LEARNERS:
         return LearnerChoice(stock, f"there is no lean counterpart of {stock.__name__}")
-    if reason is not None:
-        return LearnerChoice(stock, reason)
-    return LearnerChoice(lean, None)
+    lean, reason = compat.lean(*LEAN_LEARNERS[stock])
+    return LearnerChoice(lean or stock, reason)
 
 
 def _why_not_exact(config: AlgorithmConfig) -> str | None:
@@ -82,3 +60,14 @@ def _why_not_exact(config: AlgorithmConfig) -> str | None:
     if config._torch_lr_scheduler_classes is not None:
         return "torch learning-rate schedulers are stepped in RLlib's own update"
     return None
+
+
+def __getattr__(name: str) -> Any:
+    """The lean Learners were in this module in version 0.1, whose checkpoints name them so."""
+    for path, *groups in LEAN_LEARNERS.values():
+        if path.endswith(f":{name}"):
+            lean, reason = compat.lean(path, *groups)
+            if reason is not None:
+                raise AttributeError(f"{name} is not for this Ray: {reason}")
+            return lean
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

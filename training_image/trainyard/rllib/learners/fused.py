@@ -23,8 +23,16 @@ def _use_fused_kernel(optimizer: torch.optim.Optimizer) -> None:
         return
     for group in optimizer.param_groups:
         parameters = group["params"]
+        # RLlib before 2.56 makes tensors of all settings when it restores a state; torch's kernels want numbers.
+        group.update({name: _number(value) for name, value in group.items() if name != "params"})
         if all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in parameters):
             group["fused"], group["foreach"] = True, False
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_number(each) for each in value)
+    return value.item() if isinstance(value, torch.Tensor) else value
 
 
 @torch.no_grad()

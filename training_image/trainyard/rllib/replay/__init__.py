@@ -5,6 +5,6 @@ way from the buffer to the loss, and the rule when it may be used. What does not
 stay RLlib's.
 """
 
-from trainyard.rllib.replay.choice import ReplayChoice, choose_replay
+from trainyard.rllib.replay.choice import ReplayChoice, choose_replay, choose_runner
 
-__all__ = ["ReplayChoice", "choose_replay"]
+__all__ = ["ReplayChoice", "choose_replay", "choose_runner"]

@@ -9,11 +9,15 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.dqn import DQN
 from ray.rllib.algorithms.sac import SAC
+from ray.rllib.env.env_runner import EnvRunner
 
-from trainyard.rllib.learners.column_update import ReplayUpdate
-from trainyard.rllib.replay.training import BUFFERS, FlatReplayDQN, FlatReplaySAC
+from trainyard.rllib import compat
 
-FLAT_REPLAY: dict[type[Algorithm], type[Algorithm]] = {DQN: FlatReplayDQN, SAC: FlatReplaySAC}
+FLAT_REPLAY: dict[type[Algorithm], str] = {
+    DQN: "trainyard.rllib.replay.training:FlatReplayDQN",
+    SAC: "trainyard.rllib.replay.training:FlatReplaySAC",
+}
+"""RLlib's algorithm to the place of the one with flat replay, which not every Ray can import."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,31 @@ def choose_replay(config: AlgorithmConfig, observations: gym.Space, actions: gym
     config: with the Learner class that was chosen.
     """
     stock = config.algo_class
-    flat = FLAT_REPLAY.get(stock)
-    if flat is None:
+    if stock not in FLAT_REPLAY:
         return ReplayChoice(stock, None)
-    reason = _why_not(config, observations, actions)
+    flat, missing = compat.lean(FLAT_REPLAY[stock], "replay", "update")
+    reason = missing or _why_not(config, observations, actions)
     return ReplayChoice(stock if reason else flat, reason)
 
 
+@dataclass(frozen=True)
+class RunnerChoice:
+    """Which env runner plays for flat replay where there is one alone; None and the reason: RLlib's sample()."""
+
+    runner_class: type[EnvRunner] | None
+    reason: str | None
+
+
+def choose_runner() -> RunnerChoice:
+    """The runner that plays rounds, where this Ray has what it needs."""
+    return RunnerChoice(*compat.lean("trainyard.rllib.replay.round_runner:RoundRunner", "env runner", "rounds"))
+
+
 def _why_not(config: AlgorithmConfig, observations: gym.Space, actions: gym.Space) -> str | None:
+    # Not every Ray can import these; this one can.
+    from trainyard.rllib.learners.column_update import ReplayUpdate
+    from trainyard.rllib.replay.training import BUFFERS
+
     if not (isinstance(config.learner_class, type) and issubclass(config.learner_class, ReplayUpdate)):
         return f"{config.learner_class.__name__} takes episodes, not flat batches"
     if config.num_learners > 1:

@@ -48,7 +48,7 @@ class RoundRunner(EnvRunner):
             and _pieces(self._module_to_env) == [EnvironmentActions]
             and config.batch_mode == "truncate_episodes"
             and not config.restart_failed_sub_environments
-            and self._env_runner_state_server is None
+            and getattr(self, "_env_runner_state_server", None) is None
             and str(self._device) == "cpu"
             and not self.module.is_stateful()
         )

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from trainyard.rllib.replay.buffer import FlatReplayBuffer
 from trainyard.runs.checkpoints import REPLAY_FILE
 
 LIMIT_BYTES = 512 * 2**20
 """A larger buffer is not saved: every checkpoint would write all of it again."""
+
+
+@runtime_checkable
+class FlatReplay(Protocol):
+    """A buffer of arrays. Its class itself, FlatReplayBuffer, is not for every Ray."""
+
+    nbytes: int
+
+    def __len__(self) -> int: ...
+
+    def can_sample(self, n_step: Any) -> bool: ...
+
+    def get_state(self) -> dict[str, Any]: ...
+
+    def set_state(self, state: dict[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ def describe(algorithm: Algorithm) -> SavedReplay | None:
     buffer = algorithm.local_replay_buffer
     if buffer is None:
         return None
-    if not isinstance(buffer, FlatReplayBuffer):
+    if not isinstance(buffer, FlatReplay):
         return SavedReplay(len(buffer), None, saved=False)
     return SavedReplay(len(buffer), buffer.nbytes, saved=buffer.nbytes <= LIMIT_BYTES)
 
@@ -56,12 +70,28 @@ def save(algorithm: Algorithm, folder: Path) -> None:
     np.savez(folder / REPLAY_FILE, **algorithm.local_replay_buffer.get_state())
 
 
-def restore(algorithm: Algorithm, folder: Path) -> bool:
-    """Read the replay buffer from a folder; False when there is none or the algorithm's is RLlib's own."""
+def restore(algorithm: Algorithm, folder: Path) -> None:
+    """Read the replay buffer from a folder, if it is there and the algorithm's is not RLlib's own.
+
+    Where the algorithm, whose other state is restored already, has too few steps to learn from then, it waits for them.
+    """
     buffer = algorithm.local_replay_buffer
-    if not isinstance(buffer, FlatReplayBuffer) or not (folder / REPLAY_FILE).exists():
-        return False
-    with np.load(folder / REPLAY_FILE, allow_pickle=False) as file:
-        state: dict[str, Any] = dict(file)
-    buffer.set_state(state)
-    return True
+    if isinstance(buffer, FlatReplay) and (folder / REPLAY_FILE).exists():
+        with np.load(folder / REPLAY_FILE, allow_pickle=False) as file:
+            state: dict[str, Any] = dict(file)
+        buffer.set_state(state)
+    if buffer is not None:
+        _warm_up(algorithm)
+
+
+def _warm_up(algorithm: Algorithm) -> None:
+    """Let learning begin again as it does in a new run: RLlib counts the steps before the restart, too."""
+    buffer, config = algorithm.local_replay_buffer, algorithm.config
+    wanted = min(config.num_steps_sampled_before_learning_starts, buffer.capacity)
+    if len(buffer) >= wanted:
+        return
+    done = int(algorithm.metrics.peek(("env_runners", "num_env_steps_sampled_lifetime"), default=0))
+    changed = config.copy(copy_frozen=False)
+    changed.training(num_steps_sampled_before_learning_starts=done + wanted - len(buffer))
+    changed.freeze()
+    algorithm.config = changed

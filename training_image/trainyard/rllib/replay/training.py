@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -36,7 +36,9 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from trainyard.rllib.learners.column_update import ReplayUpdate
 from trainyard.rllib.replay.buffer import FlatPrioritizedReplayBuffer, FlatReplayBuffer, NStep
-from trainyard.rllib.replay.round_runner import RoundRunner
+
+if TYPE_CHECKING:
+    from trainyard.rllib.replay.round_runner import RoundRunner
 
 Result = TypeVar("Result")
 
@@ -94,9 +96,9 @@ class FlatReplayDQN(DQN):
     def _round_runner(self) -> RoundRunner | None:
         """The runner of this process where it is the only one and plays rounds; else sample() is asked."""
         runner = self.env_runner
-        if self.env_runner_group.num_remote_workers() or not isinstance(runner, RoundRunner):
+        if self.env_runner_group.num_remote_workers():
             return None
-        return runner if runner.plays_rounds else None
+        return runner if getattr(runner, "plays_rounds", False) else None
 
     def _sample_and_store(self, clock: _Clock, runner: RoundRunner | None) -> int:
         """One round of all runners; returns the steps that they took."""

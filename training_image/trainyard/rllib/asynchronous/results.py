@@ -1,0 +1,10 @@
+"""What asynchronous collection adds to RLlib's results: under ASYNCHRONOUS, one of the other names."""
+
+ASYNCHRONOUS = "asynchronous"
+POLICY_LAG_MEAN = "policy_lag_mean"
+POLICY_LAG_MAX = "policy_lag_max"
+DISCARDED = "discarded_episodes_lifetime"
+REPLACED = "replaced_runners_lifetime"
+RUNNERS = "answering_runners"
+RUNNER_MEMORY_MEAN = "runner_memory_mean_bytes"
+RUNNER_MEMORY_MAX = "runner_memory_max_bytes"
