@@ -1,4 +1,4 @@
-{{/* One name for everything, so that `helm install NAME charts/trainyard` gives the same objects whatever NAME is. */}}
+{{/* One name for everything, so that `helm install NAME charts/trainyard` gives objects with the same names for every NAME. */}}
 {{- define "trainyard.name" -}}trainyard{{- end }}
 
 {{- define "trainyard.selectorLabels" -}}
@@ -27,7 +27,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .Values.operatorKey.existingSecret | default "trainyard-operator-key" }}
 {{- end }}
 
-{{/* The rules of a Role or ClusterRole of manifests/rbac: (list . "files/rbac/operator.yaml" index-of-document). */}}
+{{/* The rules of a Role or ClusterRole in manifests/rbac: (list . "files/rbac/operator.yaml" index-of-document). */}}
 {{- define "trainyard.rules" -}}
 {{- $root := index . 0 -}}
 {{- $documents := splitList "\n---\n" ($root.Files.Get (index . 1)) -}}

@@ -46,7 +46,7 @@ def seconds_to_wait(observed: Observed, status: Status, context: Context) -> flo
     if observed.progress_complete and _line(observed, status) is None:
         return 0  # a driver that never reported anything
     if observed.job is not None and observed.job.state in (JobState.PENDING, JobState.RUNNING):
-        return 0  # the operator ended the run, not the driver, which will write no last line
+        return 0  # the operator ended the run, so the driver will not write a last line
     assert status.completion_time is not None
     passed = (context.now - status.completion_time).total_seconds()
     return max(0.0, context.settings.timing.results_wait - passed)
