@@ -103,8 +103,10 @@ def of_account(values: Sequence[Any], turnover: Sequence[Any] | None, periods_pe
     """Compute the finite ones of the figures of an account that an environment tells of.
 
     An environment may tell anything, and what it tells must not end a run: an account that cannot be computed with
-    (ruined, missing, not finite) has no figures, which the log says.
+    (ruined, missing, not finite) has no figures, which the log says; nor has one of a single value.
     """
+    if len(values) < 2:
+        return {}
     if not all(is_finite_number(value) and value > 0 for value in [*values, periods_per_year]):
         wrong = next(value for value in [*values, periods_per_year] if not is_finite_number(value) or value <= 0)
         logger.warning("an account has no performance figures: %r among its values or periods per year", wrong)
