@@ -1,4 +1,4 @@
-"""The names of metrics, and what counts as a value. docs/metrics.md explains each name."""
+"""The names of metrics, and the test whether a value counts. docs/metrics.md explains each name."""
 
 import math
 from collections import deque
@@ -28,14 +28,14 @@ RLLIB = "rllib/"
 EPISODES = "trainyard_episodes"
 EPISODE_METRICS = "episode_metrics"
 
-# Return, minimum and maximum are over this many finished episodes, whatever runner they come from.
+# Mean return, minimum and maximum are over this many finished episodes, from all runners.
 WINDOW_EPISODES = 100
 
 Metrics = dict[str, float]
 
 
 def is_finite_number(value: Any) -> bool:
-    """Whether `value` counts: a real, finite number. A missing or NaN value is never a stop and never a best."""
+    """Whether `value` counts: a real, finite number. A missing or NaN value never stops a run and is never the best."""
     if isinstance(value, bool) or value is None:
         return False
     try:
@@ -69,7 +69,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> Metrics:
 
 
 def better(value: float, than: float | None, mode: str, min_delta: float = 0.0) -> bool:
-    """Whether `value` improves on `than` by more than `min_delta`; anything finite improves on None."""
+    """Whether `value` is better than `than` by more than `min_delta`; every finite value is better than None."""
     if not is_finite_number(value):
         return False
     if than is None:
