@@ -9,8 +9,8 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 # Two processes of pytest, each with servers of its own. The one that is done takes half of what the other has left.
 IN_TWO := -n 2 --dist worksteal
-# Parts that do not wait for each other, two at a time. What a part prints comes when it has ended.
-TOGETHER := --no-print-directory --jobs 2 --output-sync=target
+# Parts that do not wait for each other, two at a time. Their lines are mixed.
+TOGETHER := --no-print-directory --jobs 2 --output-sync=line
 # Where a machine turns the cache of compiled modules off, every worker process of Ray compiles RLlib and torch again.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -49,7 +49,7 @@ test-unit: venv
 	$(PY) -m pytest tests/unit -n 2
 
 test-fast: venv ## Everything that needs no server and no Ray (under 2 minutes)
-	@echo "==> unit tests, mypy and linters, two at a time: each prints when it has ended"
+	@echo "==> unit tests, mypy and linters, two at a time"
 	@$(MAKE) $(TOGETHER) test-unit typecheck lint imports docs-check
 
 test-apiserver: venv ## Tests against a real kube-apiserver and etcd (built once into the cache)

@@ -1,10 +1,12 @@
-"""Writes docs/reference/trainingrun.md from the CRD; with --check it only fails when the page has drifted.
+"""Writes what follows from the CRD: docs/reference/trainingrun.md, and the schema that the training library judges
+files by. With --check it only fails when one of them has drifted.
 
 python docs/generate_reference.py [--check]
 """
 
 import argparse
 import difflib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 CRD = ROOT / "manifests" / "crd" / "trainyard.dev_trainingruns.yaml"
 PAGE = ROOT / "docs" / "reference" / "trainingrun.md"
+SCHEMA = ROOT / "training_image" / "trainyard" / "spec" / "schema.json"
 Schema = dict[str, Any]
 
 INTRODUCTION = """\
@@ -27,7 +30,8 @@ INTRODUCTION = """\
 
 The same text is in the cluster: `kubectl explain {singular}.spec.stop`. A field marked *required* is so where its
 section is given. Defaults are filled in by the API server. A map marked *free-form* holds any values. A *quantity*
-is one of Kubernetes, greater than 0, for instance `2`, `500m`, `"0.5"` (a fraction needs its quotation marks) or `4Gi`.
+is one of Kubernetes, greater than 0, for instance `2`, `500m`, `"0.5"` (a fraction needs its quotation marks) or `4Gi`:
+at most 100000 CPUs, at least `64Mi` of memory.
 """
 
 
@@ -49,6 +53,82 @@ def page(crd: Schema) -> str:
         parts += _sections(section, schema["properties"][section], level=2)
     parts += _columns(version["additionalPrinterColumns"])
     return "\n".join(parts).rstrip() + "\n"
+
+
+def library_schema(crd: Schema) -> str:
+    """The schema of what people write, as JSON Schema (draft 4) with the API server's own keywords kept.
+
+    Left out is what only an API server needs: descriptions, rules between an old and a new object, the status. The
+    rules of the whole spec are in `trainyard.spec.relations`, in the words of a single file.
+    """
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    spec = _judged({**schema["properties"]["spec"], "x-kubernetes-validations": []})
+    labels = spec["properties"]["cluster"]["properties"]["labels"]
+    annotations = spec["properties"]["cluster"]["properties"]["annotations"]
+    names = [
+        {**rule, "rule": rule["rule"].replace("self.metadata.name", "self")}
+        for rule in naming(schema)["x-kubernetes-validations"]
+    ]
+    text_or_null = {"type": ["string", "null"], "nullable": True}
+    # What Kubernetes asks of every object's metadata, as far as people write it.
+    metadata: Schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "x-kubernetes-validations": names},
+            **{name: {"type": "string"} for name in ("generateName", "namespace", "uid", "resourceVersion")},
+            **{name: {"type": "string"} for name in ("selfLink", "creationTimestamp", "deletionTimestamp")},
+            **{name: {"type": "integer"} for name in ("generation", "deletionGracePeriodSeconds")},
+            **{name: {"type": "array"} for name in ("finalizers", "ownerReferences", "managedFields")},
+            "labels": {
+                "type": "object",
+                "additionalProperties": {**labels["additionalProperties"], **text_or_null},
+                "x-kubernetes-validations": labels["x-kubernetes-validations"],
+            },
+            "annotations": {
+                "type": "object",
+                "additionalProperties": text_or_null,
+                "x-kubernetes-validations": annotations["x-kubernetes-validations"],
+            },
+        },
+        "additionalProperties": False,
+    }
+    document = {
+        "$comment": "Written by docs/generate_reference.py from manifests/crd: do not edit.",
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": metadata,
+            "spec": spec,
+            "status": {},
+        },
+        "additionalProperties": False,
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _judged(schema: Schema) -> Schema:
+    """The schema of one field without what does not judge, and closed: a field that it has not is an error."""
+    kept = {key: value for key, value in schema.items() if key not in _OF_THE_API_SERVER}
+    if schema.get("x-kubernetes-int-or-string"):
+        kept["type"] = ["integer", "string"]
+    if not kept.get("x-kubernetes-validations", True):
+        del kept["x-kubernetes-validations"]
+    if "properties" in schema:
+        kept["properties"] = {name: _judged(field) for name, field in schema["properties"].items()}
+        kept["additionalProperties"] = False
+    elif "additionalProperties" in schema:
+        kept["additionalProperties"] = _judged(schema["additionalProperties"])
+    if "items" in schema:
+        kept["items"] = _judged(schema["items"])
+    return kept
+
+
+_OF_THE_API_SERVER = {
+    "description", "default", "format", "x-kubernetes-int-or-string", "x-kubernetes-list-type",
+    "x-kubernetes-preserve-unknown-fields",
+}  # fmt: skip
 
 
 def naming(schema: Schema) -> Schema:
@@ -153,18 +233,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="fail when the page is not what the CRD gives")
     check = parser.parse_args().check
-    text = page(yaml.safe_load(CRD.read_text()))
-    if not check:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(text)
-        return 0
-    written = PAGE.read_text() if PAGE.exists() else ""
+    crd = yaml.safe_load(CRD.read_text())
+    drifted = [
+        written
+        for written, text in ((PAGE, page(crd)), (SCHEMA, library_schema(crd)))
+        if not _same(written, text, check)
+    ]
+    for written in drifted:
+        print(f"{written} has drifted from {CRD}: run python docs/generate_reference.py", file=sys.stderr)
+    return 1 if drifted else 0
+
+
+def _same(file: Path, text: str, check: bool) -> bool:
+    """Whether the file holds the text; where it need only be checked, the difference is shown, else it is written."""
+    written = file.read_text() if file.exists() else ""
     if written == text:
-        return 0
-    difference = difflib.unified_diff(written.splitlines(), text.splitlines(), str(PAGE), "generated", n=0, lineterm="")
+        return True
+    if not check:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return True
+    difference = difflib.unified_diff(written.splitlines(), text.splitlines(), str(file), "generated", n=0, lineterm="")
     print("\n".join(difference))
-    print(f"{PAGE} has drifted from {CRD}: run python docs/generate_reference.py", file=sys.stderr)
-    return 1
+    return False
 
 
 if __name__ == "__main__":

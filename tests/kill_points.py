@@ -66,7 +66,7 @@ class ToyTrainer:
         self.iteration = 0
         self.network: dict[str, Any] = {}
 
-    def train(self) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    def train(self, deadline: float | None = None) -> tuple[dict[str, Any], list[dict[str, float]]]:
         self.iteration += 1
         self.network = {"iteration": self.iteration, "value": self.values[self.iteration - 1]}
         return {"num_env_steps_sampled_lifetime": 10 * self.iteration}, [{"return": 1.0, "length": 10.0}]
@@ -94,6 +94,9 @@ class ToyTrainer:
     def replay(self) -> None:
         return None
 
+    def words(self) -> str:
+        return ""
+
     def stop(self) -> None:
         pass
 
@@ -104,7 +107,10 @@ class ToyEvaluator:
     def __init__(self, trainer: ToyTrainer, *, kind: Any, **options: Any) -> None:
         self.kind, self._trainer = kind, trainer
 
-    def evaluate(self, iteration: int) -> Evaluation:
+    def words(self) -> str:
+        return ""
+
+    def evaluate(self, iteration: int, deadline: float | None = None) -> Evaluation:
         return Evaluation(self.kind, iteration, {f"{self.kind}/return_mean": self._trainer.network["value"]})
 
     def stop(self) -> None:

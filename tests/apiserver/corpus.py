@@ -11,12 +11,11 @@ FOLDER = Path(__file__).parent / "corpus"
 
 @dataclass(frozen=True)
 class Case:
-    """`message`: fragments of the API server's answer, empty when it accepts. `library`: whether the library agrees."""
+    """`message`: fragments of the API server's answer, empty when it accepts."""
 
     name: str
     spec: dict[str, Any]
     message: tuple[str, ...] = ()
-    library: bool = True
     metadata: dict[str, Any] = field(default_factory=lambda: {"name": "run"})
 
     @property
@@ -38,7 +37,6 @@ def read(name: str) -> list[Case]:
             name=item["name"],
             spec=item["spec"],
             message=tuple(item.get("message", ())),
-            library=item.get("library") is None,
             metadata=item.get("metadata", {"name": "run"}),
         )
         for item in yaml.safe_load((FOLDER / f"{name}.yaml").read_text())

@@ -68,7 +68,7 @@ ALLOWED = [
     ("", "pods", "log", ["get"]),
     ("", "secrets", "", ["create"]),
     ("", "configmaps", "", ["create", "patch"]),
-    ("", "events", "", ["create", "patch"]),
+    ("", "events", "", ["list", "create", "patch"]),
 ]
 VERBS = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
 

@@ -105,3 +105,46 @@ class Corridor(gym.Env):
 
     def _observe(self):
         return np.eye(5, dtype=np.float32)[self.cell]
+
+
+class Spoilt(Constant):
+    """In every `every`-th episode, from the second on, the reward of the third step is not a number."""
+
+    def __init__(self, every: int = 2, length: int = 10) -> None:
+        super().__init__(length)
+        self.every, self.episode = every, 0
+
+    def reset(self, *, seed=None, options=None):
+        self.episode += 1
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        spoilt = self.steps == 3 and self.episode % self.every == 0
+        return observation, float("nan") if spoilt else reward, *rest
+
+
+class SpoiltContinuous(Spoilt):
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+
+class Endless(Constant):
+    """Never ends; with `length` more than 0 it does."""
+
+    def __init__(self, length: int = 0) -> None:
+        super().__init__(length or 10**9)
+
+
+class Target(gym.Env):
+    """One step; the best action is the number that is observed, and is worth 0."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.wanted = self.np_random.uniform(-0.8, 0.8, 1).astype(np.float32)
+        return self.wanted, {}
+
+    def step(self, action):
+        return self.wanted, -float((action[0] - self.wanted[0]) ** 2), True, False, {}

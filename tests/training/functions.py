@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
+
 
 def generator(config):
     """Reward falls after its second epoch; records when the trial ran, to see how many ran at the same time."""
@@ -62,3 +64,13 @@ def long(config):
     yield {"reward": float(config["x"])}
     time.sleep(config["x"])
     yield {"reward": float(config["x"])}
+
+
+def of_numpy(config):
+    yield {"reward": np.array([float(config["x"])]), "loss": np.float32(0.5)}
+
+
+def of_numpy_under_tune(config):
+    from ray import tune
+
+    tune.report({"reward": np.array([float(config["x"])]), "loss": np.float32(0.5)})

@@ -284,6 +284,7 @@ def as_rllib_episode(episode) -> SingleAgentEpisode:
 class TestAlgorithm:
     def test_fresh_episodes_give_the_batch_that_rllibs_own_connectors_give(self, build):
         algorithm = build(episodes_per_update=4)
+        algorithm._publish()
         episodes = algorithm.collector.gather(4)
         own = algorithm._train_batch(episodes)["default_policy"]
 
@@ -337,6 +338,33 @@ class TestAlgorithm:
         for name, value in other.learner_group.get_weights()["default_policy"].items():
             np.testing.assert_array_equal(value, expected[name])
         assert other.train()["training_iteration"] == 2
+
+    def test_after_a_restore_no_episode_is_played_with_weights_that_were_never_trained(self, build, tmp_path):
+        algorithm = build(max_policy_lag=0)
+        while not (before := algorithm.train()["asynchronous"]["discarded_episodes_lifetime"]):
+            pass
+        algorithm.save_to_path(str(tmp_path))
+        algorithm.stop()
+        other = build(max_policy_lag=0)
+        time.sleep(1)  # in which runners would play with what the new process begins with
+        other.restore_from_path(str(tmp_path))
+        restored, versions = other._updates, []
+        other.listeners.append(lambda episodes: versions.extend(episode.policy_version for episode in episodes))
+        figures = other.train()["asynchronous"]
+        assert min(versions) >= restored
+        assert figures["discarded_episodes_lifetime"] == before
+
+    def test_torch_modules_of_one_seed_choose_the_same_actions_again(self):
+        spec = spec_for("CartPole-v1", DefaultModelConfig(fcnet_use_layernorm=True))
+        weights, _ = exploration_weights(spec.build(), spec, 0, RULES)
+
+        def actions():
+            policy, generator = weights.policy(), np.random.default_rng(3)
+            return [int(policy.act(np.zeros(4, np.float32), generator).action) for _ in range(50)]
+
+        first = actions()
+        assert first == actions()
+        assert len(set(first)) == 2
 
 
 def episode_of(steps: int) -> Episode:

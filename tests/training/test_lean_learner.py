@@ -17,13 +17,15 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from tests.episodes import episodes_of, pendulum_steps
 from tests.learner_results import assert_same_results, lean_learner
-from trainyard.rllib.learners import choose_learner
+from trainyard.errors import NonFiniteNumber
+from trainyard.rllib.learners import STOCK_LEARNERS, choose_learner
 from trainyard.rllib.replay.buffer import FlatReplayBuffer
 
 STEPS = {"num_env_steps_sampled_lifetime": 300}
@@ -121,15 +123,55 @@ def test_ppo_ends_with_the_stock_learners_parameters_losses_and_results(training
     assert stock.curr_kl_coeffs_per_module["default_policy"] == lean.curr_kl_coeffs_per_module["default_policy"]
 
 
-def test_a_gradient_that_is_not_finite_is_treated_as_rllib_treats_it(spaces):
-    stock, lean = both(ppo(), spaces)
-    for learner in (stock, lean):
-        gradients = {p: torch.ones_like(p) for p in learner._params.values()}
-        first = next(iter(gradients))
-        gradients[first][..., 0] = float("nan")
-        learner.apply_gradients(gradients)
-    assert_same_parameters(stock, lean)
-    assert all(torch.isfinite(p).all() for p in lean._params.values())
+@pytest.mark.parametrize("implementation", [lean_learner, STOCK_LEARNERS.__getitem__], ids=["lean", "RLlib's"])
+@pytest.mark.parametrize("clip", [{}, {"grad_clip": 1.0}, {"grad_clip": 1.0, "grad_clip_by": "value"}], ids=str)
+def test_a_ppo_update_that_is_not_finite_raises_before_the_weights_change(spaces, implementation, clip):
+    config = ppo()
+    config.training(**clip)
+    learner = build(config, implementation(config.get_default_learner_class()), spaces)
+    episodes = episodes_of([40, 73])
+    update(learner, episodes, num_epochs=1, minibatch_size=32)
+    before = {name: tensor.clone() for name, tensor in learner.module["default_policy"].named_parameters()}
+    episodes[1].rewards.data[5] = float("nan")
+    with pytest.raises(
+        NonFiniteNumber, match=r"learner, update 2: the gradients of \d+ of \d+ parameters are not finite"
+    ):
+        update(learner, episodes, num_epochs=1, minibatch_size=None)
+    for name, tensor in learner.module["default_policy"].named_parameters():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("implementation", [lean_learner, STOCK_LEARNERS.__getitem__], ids=["lean", "RLlib's"])
+@pytest.mark.parametrize("config_class", [DQNConfig, SACConfig])
+def test_a_transition_that_is_not_finite_raises_before_the_weights_change(
+    implementation, config_class, spaces, pendulum
+):
+    own = spaces if config_class is DQNConfig else pendulum
+    environment = "CartPole-v1" if config_class is DQNConfig else "Pendulum-v1"
+    config = config_class().environment(environment).rl_module(model_config=SMALL).debugging(seed=7)
+    learner = build(config, implementation(config.get_default_learner_class()), own)
+    episodes = transitions(32, 1) if config_class is DQNConfig else pendulum_steps(32, 1)
+    episodes[3].rewards.data[0] = float("nan")
+    with pytest.raises(NonFiniteNumber, match="not finite"):
+        update(learner, episodes)
+    assert all(torch.isfinite(tensor).all() for tensor in learner.module["default_policy"].parameters())
+
+
+@pytest.mark.parametrize("implementation", [lean_learner, STOCK_LEARNERS.__getitem__], ids=["lean", "RLlib's"])
+@pytest.mark.parametrize("config_class", [APPOConfig, IMPALAConfig])
+def test_an_error_in_the_thread_that_updates_is_raised_where_it_is_waited_for(implementation, config_class, spaces):
+    config = config_class().environment("CartPole-v1").rl_module(model_config=SMALL).debugging(seed=7)
+    learner = build(config, implementation(config.get_default_learner_class()), spaces)
+    episodes = episodes_of([50])
+    episodes[0].rewards.data[5] = float("nan")
+
+    def train():
+        for _ in range(100):
+            learner.update(TrainingData(episodes=[copy.deepcopy(episodes[0])]), timesteps={})
+
+    with pytest.raises(NonFiniteNumber, match="gradients"):
+        train()
+    learner.shutdown()
 
 
 def test_a_stock_checkpoint_goes_on_in_a_lean_learner_and_back(spaces):
@@ -300,7 +342,7 @@ class TestChoice:
     )
     def test_is_the_stock_learner_with_a_reason_where_the_lean_one_would_differ(self, config, words):
         choice = choose_learner(config())
-        assert choice.learner_class is config().learner_class
+        assert choice.learner_class is STOCK_LEARNERS[config().learner_class]
         assert words in choice.reason
 
     def test_is_the_users_own_learner_when_there_is_one(self):

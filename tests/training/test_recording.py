@@ -22,7 +22,6 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.registry import register_env
 from sqlalchemy import text
 
@@ -31,6 +30,7 @@ from trainyard.episodes.records import RunRecord, Settings
 from trainyard.recording.actor import start_recorder
 from trainyard.recording.database import open_database
 from trainyard.recording.runner_side import RecordEpisodes, flush_runner
+from trainyard.rllib.env_runner import EnvRunner
 from trainyard.spec.parsing import parse
 from trainyard.training.config import build_config
 from trainyard.training.trainer import Trainer
@@ -161,7 +161,7 @@ class TestFrozenPolicy:
         episodes = runners * envs * episodes_per_env
 
         recorder(url, "many")
-        remote = ray.remote(num_cpus=0)(SingleAgentEnvRunner)
+        remote = ray.remote(num_cpus=0)(EnvRunner)
         many = [remote.remote(config=frozen_config(runners, envs), worker_index=index + 1) for index in range(runners)]
         # In pieces that cut episodes in the middle, and not quite in step.
         for piece in (5, 17, envs * episodes_per_env * STEPS_PER_EPISODE - 22):
@@ -172,7 +172,7 @@ class TestFrozenPolicy:
 
         recorder(url, "one")
         numbered_env.places = itertools.count()
-        one = SingleAgentEnvRunner(config=frozen_config(0, 1), worker_index=0)
+        one = EnvRunner(config=frozen_config(0, 1), worker_index=0)
         one.sample(num_timesteps=episodes * STEPS_PER_EPISODE)
         flush_runner(one)
         one.stop()
@@ -286,8 +286,9 @@ class TestKilled:
 
     def test_a_killed_runner_loses_nothing_committed_and_doubles_nothing(self, sqlite_url, recorder):
         actor = recorder(sqlite_url, "killed")
-        remote = ray.remote(num_cpus=0)(SingleAgentEnvRunner)
-        config = PPOConfig().environment("CartPole-v1").env_runners(num_env_runners=1).callbacks([RecordEpisodes])
+        remote = ray.remote(num_cpus=0)(EnvRunner)
+        config = PPOConfig().environment("CartPole-v1").callbacks([RecordEpisodes])
+        config.env_runners(num_env_runners=1)
         runner = remote.remote(config=config, worker_index=1)
         ray.get(runner.sample.remote(num_timesteps=300))
         ray.get(runner.apply.remote(flush_runner))

@@ -20,7 +20,8 @@ from trainyard.runs.job import Job
 from trainyard.runs.run import Identity
 from trainyard.runs.storage import at_directory
 from trainyard.search import driver, on_tasks
-from trainyard.search.driver import AllTrialsFailed
+from trainyard.search.awaited import MetricNotReported
+from trainyard.search.driver import AllTrialsFailed, AllTrialsRefused, try_environments
 from trainyard.search.trainables import load
 from trainyard.search.worker import STARTED
 from trainyard.spec.document import normalise_numbers
@@ -155,6 +156,29 @@ def test_an_algorithms_trial_that_fails_says_what_its_environment_raised(tmp_pat
     }
     with pytest.raises(AllTrialsFailed, match="the first: ZeroDivisionError: the simulator has no more fuel"):
         run(tmp_path, spec)
+
+
+def search_over(path, values, **environment):
+    return {
+        "algorithm": {"name": "PPO", "config": {"train_batch_size_per_learner": 200, "minibatch_size": 100}},
+        "environment": environment,
+        "sampling": {"envRunners": 0},
+        "stop": {"iterations": 1},
+        "search": {"parameters": [{"path": path, "grid": values}], "metric": "train/return_mean", "mode": "max"},
+    }
+
+
+def test_a_search_whose_trials_all_meet_numbers_that_are_not_finite_is_the_users_error(tmp_path):
+    spec = search_over("algorithm.config.lr", [0.001], name="environments:Spoilt")
+    with pytest.raises(AllTrialsRefused, match=r"the first: NonFiniteNumber: environment 0 of .*: the reward is nan"):
+        run(tmp_path, spec)
+
+
+def test_environments_that_only_some_trials_have_are_tried_before_the_first(ray_session):
+    spec = search_over("environment.config.length", [10, 20, "long"], name="environments:Constant")
+    points = [{"environment.config.length": value} for value in (10, 20, "long")]
+    with pytest.raises(InvalidConfiguration, match=r"with environment.config.length long: .*step\(\) raised TypeError"):
+        try_environments(spec, points)
 
 
 def test_an_algorithm_is_searched_and_each_trial_keeps_its_checkpoint(tmp_path):
@@ -352,3 +376,21 @@ def test_a_misspelt_parameter_path_is_refused_before_any_trial(tmp_path):
     }
     with pytest.raises(InvalidConfiguration, match=r"spec\.algorithm\.config\.lrr: is no parameter of PPO"):
         run(tmp_path, spec)
+
+
+@pytest.mark.parametrize("function", ["of_numpy", "of_numpy_under_tune"])
+def test_numbers_of_numpy_choose_the_best_trial(function, tmp_path):
+    done = run(tmp_path, grid(function, [1, 3, 2]))
+    assert (done.summary["bestTrial"], done.summary["bestValue"]) == ("2", 3)
+    assert [row["loss"] for row in done.rows] == ["0.5"] * 3
+
+
+@pytest.mark.parametrize("function", ["generator", "returning"])
+def test_a_search_by_a_metric_that_no_trial_reports_is_the_users_error(function, tmp_path):
+    with pytest.raises(MetricNotReported, match=r"did you mean reward\?"):
+        run(tmp_path, grid(function, [1, 2], metric="rewrad"))
+    last = json.loads((tmp_path / "progress.jsonl").read_text().splitlines()[-1])
+    told = {item["type"]: item for item in last["conditions"]}["SelectionMetricMissing"]
+    assert (told["status"], "there are" in told["message"]) == ("True", True)
+    assert (tmp_path / "trials.csv").exists()
+    assert "rewrad" in (tmp_path / "report.html").read_text()

@@ -74,6 +74,12 @@ class Callback:
     def on_evaluation(self, run: Run, evaluation: Evaluation) -> None:
         """After every evaluation, and after the test at the end."""
 
+    def on_wait(self, run: Run, words: str) -> None:
+        """When an iteration or evaluation has gone on for another half minute: what it is doing, in one line.
+
+        Called in a thread of its own, while the driver works; every other method is called in the driver's thread.
+        """
+
     def on_checkpoint(self, run: Run, checkpoint: Checkpoint) -> None:
         """After a checkpoint has been written; `checkpoint.best` says whether it is the best so far."""
 

@@ -78,6 +78,13 @@ class InsufficientResources(UserError):
     """The run needs more at the same time than there is; it would wait for ever."""
 
 
+class NonFiniteNumber(UserError):
+    """A reward, an observation, an action, a loss, a gradient or a priority is NaN or infinite.
+
+    The message says where it was met first, and which value it is.
+    """
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived.
 

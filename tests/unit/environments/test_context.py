@@ -146,3 +146,25 @@ class TestEpisodeSeeds:
 
         together = starts(0, 3, 2) | starts(1, 3, 2) | starts(2, 3, 2)
         assert together == starts(0, 1, 6)
+
+    def test_each_environment_has_a_series_of_its_own_which_a_seed_begins_anew(self):
+        def series(seed, config=None, count=4):
+            env = environments.wrap(
+                gymnasium.make("CartPole-v1"), [{"name": "episode-seeds", "config": config or {}}]
+            )  # fmt: skip
+            played = [env.reset(seed=seed)] + [env.reset() for _ in range(count - 1)]
+            assert [info["episode_index"] for _, info in played] == list(range(count))
+            return [tuple(observation) for observation, _ in played]
+
+        assert series(3) == series(3)
+        assert not set(series(3)) & set(series(4))
+        assert not set(series(3)) & set(series(3, {"seed": 1}))
+
+    def test_an_episode_does_not_depend_on_how_much_those_before_it_drew(self):
+        def second(steps):
+            env = environments.wrap(gymnasium.make("CartPole-v1"), ["episode-seeds"])
+            env.reset(seed=5)
+            env.unwrapped.np_random.random(steps)
+            return tuple(env.reset()[0])
+
+        assert second(0) == second(1000)

@@ -68,3 +68,31 @@ def test_a_stop_whose_metric_never_has_a_value_is_told_because_it_would_train_fo
         "train/return_mean, train/return_max"
     )
     assert conditions_after(4, {"train/return": 1.0})["StopMetricMissing"]["status"] == "False"
+
+
+def test_episodes_that_are_left_out_or_cut_short_are_a_condition_until_there_are_none(tmp_path):
+    conditions_after = conditions_of(tmp_path, SPEC | {"evaluation": {}})
+    assert conditions_after(1, {"validation/return_mean": 1.0}) == {}
+    told = conditions_after(2, {"validation/cut_episodes": 3, "validation/non_finite_episodes": 1})
+    assert told["EpisodesCut"]["status"] == told["NonFiniteEpisodes"]["status"] == "True"
+    assert told["EpisodesCut"]["message"].startswith("validation/cut_episodes is 3: ")
+    assert conditions_after(3, {"validation/cut_episodes": 0})["EpisodesCut"]["status"] == "False"
+
+
+def test_what_goes_on_while_nothing_finishes_is_a_condition_until_it_finishes(tmp_path):
+    run = Run(Identity("run"), parse(SPEC), {"spec": SPEC}, at_directory(tmp_path))
+    reporter = ProgressReporter(Progress(ProgressFile(tmp_path / "progress.jsonl", "job"), interval=0.0))
+    reporter.on_run_start(run)
+    statuses = []
+    words = "validation: 48,000 steps in its episode 1, after 2 min 30 s"
+    for call in (
+        lambda: reporter.on_wait(run, words),
+        lambda: reporter.on_iteration(run, Iteration(1, {}, [], 1.0)),
+        lambda: reporter.on_iteration(run, Iteration(2, {}, [], 1.0)),
+    ):
+        call()
+        last = json.loads((tmp_path / "progress.jsonl").read_text().splitlines()[-1])
+        [condition] = last["conditions"]
+        statuses.append((condition["type"], condition["status"], condition["message"] == words))
+    finished = ("NothingFinished", "False", False)
+    assert statuses == [("NothingFinished", "True", True), finished, finished]

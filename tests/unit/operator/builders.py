@@ -33,7 +33,13 @@ ANALYSIS = {
         "trainChange": 0.2,
         "validationSlope": 0.01,
     },
-    "generalisation": {"metric": "sharpe", "validationGap": 0.3, "testGap": -0.1},
+    "generalisation": {
+        "metric": "sharpe",
+        "validationGap": 0.3,
+        "testGap": -0.1,
+        "validationVerdict": "Better",
+        "testVerdict": "Unclear",
+    },
 }
 """Verdicts with every number, in the form of a progress line and of a status."""
 PPO: dict[str, Any] = {"algorithm": {"name": "PPO"}, "environment": {"name": "CartPole-v1"}, "stop": {"iterations": 10}}

@@ -6,6 +6,7 @@ import multiprocessing
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
 from trainyard.progress import report as reporting
@@ -195,3 +196,13 @@ def test_reports_add_up(tmp_path, monkeypatch):
 def test_a_wrong_report_is_an_error_at_the_call(arguments, words):
     with pytest.raises(ValueError, match=words):
         report(**arguments)
+
+
+def test_a_program_reports_numbers_of_numpy_and_is_told_what_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRAINYARD_PROGRESS_FILE", str(tmp_path / "progress.jsonl"))
+    assert report(iteration=np.int64(3), percent=np.float32(50), metrics={"a": np.float32(1.5), "b": np.array([2])})
+    line = json.loads((tmp_path / "progress.jsonl").read_text())
+    assert line["progress"] == {"iteration": 3, "percent": 50}
+    assert line["metrics"] == {"a": 1.5, "b": 2}
+    with pytest.raises(ValueError, match=r"these are not: all \(list\), name \(str\)"):
+        report(metrics={"all": [1, 2], "name": "x", "b": 1})

@@ -137,6 +137,18 @@ def test_validation_names_its_best_iteration_the_early_stop_and_the_test(tmp_pat
         assert label in page.source
 
 
+def test_episodes_that_the_means_leave_out_or_cut_short_are_counted(tmp_path: Path) -> None:
+    rows = [
+        iteration(1, train__non_finite_episodes=1, validation__cut_episodes=1),
+        iteration(2, train__non_finite_episodes=3, validation__non_finite_episodes=1, validation__cut_episodes=2),
+    ]
+    build(training_run(tmp_path, rows))
+    page = (tmp_path / "report.html").read_text()
+    assert "In training, 3 episodes had numbers that are not finite and were left out." in page
+    assert "In the last validation, 1 episode had a number that is not finite and was left out." in page
+    assert "In the last validation, 2 episodes did not end within maxStepsPerEpisode." in page
+
+
 def test_verdicts_come_with_their_numbers(tmp_path: Path) -> None:
     found = {
         "convergence/trend": "Improving", "convergence/slope": 10.0, "convergence/slope_standard_error": 0.5,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.dqn import DQN, DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
@@ -31,7 +32,7 @@ from trainyard.errors import InvalidConfiguration
 from trainyard.rllib import compat
 from trainyard.rllib.compat import NAMES, Name
 from trainyard.rllib.env_runner import EnvRunner
-from trainyard.rllib.learners import LEAN_LEARNERS, choose_learner, counterpart
+from trainyard.rllib.learners import LEAN_LEARNERS, STOCK_LEARNERS, choose_learner, counterpart, stock_learner
 from trainyard.rllib.replay import choose_replay, choose_runner
 from trainyard.spec.parsing import parse
 from trainyard.training import config as algorithms
@@ -40,7 +41,7 @@ ROOT = Path(trainyard.__file__).parent
 FOREIGN = ("ray", "torch")
 BOX, DISCRETE = gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2)
 # Names that begin with an underscore and are documented, of Python's own library.
-DOCUMENTED = {"_fields"}
+DOCUMENTED = {"_fields", "_current_frames"}
 ENTRIES = [(group, name) for group, listed in NAMES.items() for name in listed.names]
 
 
@@ -286,13 +287,22 @@ class TestWithoutANameRllibsOwnTrains:
     def test_the_learner(self, monkeypatch):
         monkeypatch.delattr(Learner, "_make_batch_if_necessary")
         choice = choose_learner(with_default_learner(PPOConfig()))
-        assert choice.learner_class is PPOTorchLearner
+        assert choice.learner_class is STOCK_LEARNERS[PPOTorchLearner]
         assert "_make_batch_if_necessary" in choice.reason
 
     def test_the_learner_of_one_algorithm_alone(self, without):
         without(name_of("SAC's loss", "_temp_losses"))
-        assert choose_learner(with_default_learner(SACConfig())).learner_class is SACTorchLearner
+        assert choose_learner(with_default_learner(SACConfig())).learner_class is STOCK_LEARNERS[SACTorchLearner]
         assert choose_learner(with_default_learner(DQNConfig())).reason is None
+
+    @pytest.mark.parametrize(
+        ("config", "group", "name"),
+        [(PPOConfig, "finite gradients", "_grad_scalers"), (APPOConfig, "update thread", "_update_method")],
+    )
+    def test_the_test_of_gradients(self, config, group, name, without):
+        assert stock_learner(config()) in STOCK_LEARNERS.values()
+        without(name_of(group, name))
+        assert stock_learner(config()) is config().get_default_learner_class()
 
     def test_the_replay_buffer(self, without):
         without(name_of("replay", "_update_sample_metrics"))
@@ -323,7 +333,7 @@ class TestTheLogSaysWhatTrainsAndWhy:
     @pytest.mark.parametrize(
         ("algorithm", "group", "name", "words"),
         [
-            ("PPO", "optimizer", "_named_optimizers", "PPOTorchLearner trains, not a lean Learner"),
+            ("PPO", "optimizer", "_named_optimizers", "StockPPOTorchLearner trains, not a lean Learner"),
             ("DQN", "replay", "_learner_connector", "RLlib's own replay buffer is used, not a flat one"),
             ("DQN", "rounds", "_cached_to_module", "RLlib's own sample() plays every round"),
             ("PPO", "connectors", "_env_to_module_connector", "RLlib's own connectors are used, not lean ones"),
@@ -346,7 +356,7 @@ class TestTheLogSaysWhatTrainsAndWhy:
     def test_rllibs_own_classes_are_configured(self, without):
         without(name_of("optimizer", "_named_optimizers"))
         config = built("DQN")
-        assert config.learner_class is config.get_default_learner_class()
+        assert config.learner_class is STOCK_LEARNERS[config.get_default_learner_class()]
         assert config.algo_class is DQN
         assert config.env_runner_cls is EnvRunner
 

@@ -1,7 +1,9 @@
 import sys
 import types
 
+import numpy as np
 import pytest
+import torch
 
 from trainyard.errors import InvalidConfiguration
 from trainyard.examples import tune_grid
@@ -53,6 +55,9 @@ def test_values_are_set_by_path_and_the_original_stays():
         (iter([{"a": 1}, {"a": 2}]), None),
         ({"a": 1}, [{"a": 1}]),
         (0.5, [{"value": 0.5}]),
+        (np.float32(5), [{"value": 5}]),
+        (torch.tensor([4.0]), [{"value": 4.0}]),
+        ({"score": np.array([4.0]), "note": "a"}, [{"score": 4.0, "note": "a"}]),
         (None, []),
     ],
 )

@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
+
 from trainyard.search.tensorboard_events import Scalars, crc32c, write_scalars
 from trainyard.search.trial_files import TrialLogs
 from trainyard.search.trials import TrialTable
@@ -67,3 +69,11 @@ def test_the_table_has_every_column_and_the_tags_are_tunes(tmp_path: Path) -> No
 def test_a_trial_without_a_result_leaves_nothing(tmp_path: Path) -> None:
     TrialLogs(tmp_path).finish(0, {})
     assert not list(tmp_path.rglob("*.*"))
+
+
+def test_numbers_of_numpy_are_written_as_numbers(tmp_path: Path) -> None:
+    logs = TrialLogs(tmp_path)
+    logs.report(0, {}, {"reward": np.float32(1.5), "score": np.array([4.0])}, "host")
+    logs.finish(0, {})
+    found = scalars(tmp_path / "trials" / "trial-1")
+    assert (found["ray/tune/reward"], found["ray/tune/score"]) == ([(1, 1.5)], [(1, 4.0)])

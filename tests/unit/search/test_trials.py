@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from trainyard.progress.channel import encode
@@ -115,3 +117,18 @@ def test_the_iterations_of_a_trial_that_goes_on_are_its_own_count():
     best = trials.section()["best"]
     assert (best["value"], best["iteration"]) == (100.0, 17)
     assert trials.trials[0].iteration == 11
+
+
+def test_scalars_of_numpy_and_torch_compare_trials():
+    trials = table()
+    play(trials, 0, [np.array([4.0]), np.float32(4)])
+    play(trials, 1, [torch.tensor([9.0])])
+    assert (trials.best().id, trials.value(trials.best())) == ("2", 9)
+    assert trials.trials[0].metrics["reward"] == 4
+
+
+def test_numbers_in_a_dictionary_of_a_result_count_by_their_path():
+    trials = TrialTable([{"trainable.config.lr": 0.1}], "eval/reward", "max", "BestEver")
+    trials.report(0, {"eval": {"reward": 3.0, "all": [1, 2]}})
+    assert trials.best().best == 3.0
+    assert trials.dropped == {"eval/all": "list"}

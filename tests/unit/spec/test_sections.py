@@ -88,10 +88,10 @@ def test_quantities_and_durations_are_those_of_kubernetes():
         pytest.param(ppo(sampling={"envRunners": True}), "spec.sampling.envRunners", "whole number", id="boolean"),
         pytest.param(ppo(sampling={"envRunners": -1}), "spec.sampling.envRunners", "at least 0", id="negative"),
         pytest.param(
-            ppo(sampling={"memoryPerEnvRunner": "lots"}), "spec.sampling.memoryPerEnvRunner", "512Mi", id="memory"
+            ppo(sampling={"memoryPerEnvRunner": "lots"}), "spec.sampling.memoryPerEnvRunner", "500m or 4Gi", id="memory"
         ),
-        pytest.param(ppo(stop={"duration": 5}), "spec.stop.duration", "with its unit", id="duration without unit"),
-        pytest.param(ppo(stop={"duration": "0s"}), "spec.stop.duration", "more than 0s", id="no duration"),
+        pytest.param(ppo(stop={"duration": "5"}), "spec.stop.duration", "with its units", id="duration without unit"),
+        pytest.param(ppo(stop={"duration": "0s"}), "spec.stop.duration", "greater than 0", id="no duration"),
         pytest.param(
             ppo(algorithm={"name": "PPOO"}), "spec.algorithm.name", "did you mean PPO?", id="misspelt algorithm"
         ),
@@ -129,25 +129,25 @@ def test_quantities_and_durations_are_those_of_kubernetes():
         pytest.param(
             function(trainable={"function": "nocolon"}),
             "spec.trainable.function",
-            "write package.module:name",
+            "write the function as module:name",
             id="no function",
         ),
         pytest.param(
             ppo(algorithm={"name": "PPO", "module": "Wide"}),
             "spec.algorithm.module",
-            "write package.module:name",
+            "write the class as module:Class",
             id="no class",
         ),
         pytest.param(
             ppo(environment={"name": "my env"}),
             "spec.environment.name",
-            "a class as package.module:name",
+            "a class as package.module:Class",
             id="no name of an environment",
         ),
         pytest.param(
             grid(parameters=[{"path": "trainable.config.l r", "grid": [1]}]),
             "spec.search.parameters[0].path",
-            "such as algorithm.config.lr",
+            "for instance algorithm.config.lr",
             id="no path",
         ),
         pytest.param(
@@ -162,7 +162,7 @@ def test_quantities_and_durations_are_those_of_kubernetes():
         pytest.param(
             ppo(stop={"metrics": [{"metric": "a"}]}),
             "spec.stop.metrics[0]",
-            "exactly one of atLeast, atMost",
+            "exactly one of atLeast and atMost",
             id="no bound",
         ),
         pytest.param(grid(mode="best"), "spec.search.mode", "'max' or 'min'", id="mode"),
@@ -187,16 +187,21 @@ def test_quantities_and_durations_are_those_of_kubernetes():
         pytest.param(
             grid(parameters=[{"path": "trainable.config.a", "uniform": {"min": 2, "max": 1}}]),
             "spec.search.parameters[0].uniform",
-            "not below",
+            "min must be less than max",
             id="empty range",
         ),
         pytest.param(
             grid(parameters=[{"path": "trainable.config.a", "logUniform": {"min": 0, "max": 1}}]),
-            "spec.search.parameters[0].logUniform.min",
-            "more than 0",
+            "spec.search.parameters[0].logUniform",
+            "min must be greater than 0",
             id="logarithm of 0",
         ),
-        pytest.param(ppo(storage={}), "spec.storage", "exactly one of persistentVolumeClaim, uri", id="no place"),
+        pytest.param(
+            ppo(storage={}),
+            "spec.storage",
+            "exactly one of spec.storage.persistentVolumeClaim and spec.storage.uri",
+            id="no place",
+        ),
         pytest.param(
             ppo(
                 search={"parameters": [{"path": "algorithm.config.lr", "grid": [1]}], "metric": "m", "mode": "max"},

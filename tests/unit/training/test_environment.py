@@ -25,6 +25,12 @@ class LicensedEnv(gymnasium.Env):
             raise RuntimeError("'none' is no licence")
         self.observation_space = gymnasium.spaces.Box(-bound, bound, (2,))
 
+    def reset(self, *, seed=None, options=None):
+        return self.observation_space.low, {}
+
+    def step(self, action):
+        return self.observation_space.low, 0.0, False, False, {}
+
 
 @pytest.fixture(autouse=True)
 def importable_here(monkeypatch):

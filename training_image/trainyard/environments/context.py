@@ -93,22 +93,23 @@ class ContextWrapper(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
             self._random = np.random.default_rng([seed, 1])
         given = (options or {}).get("context")
         self._context = self._draw() if given is None else _vector(given, self._size, 'options["context"]')
-        observation, info = self.env.reset(seed=seed, options={**(options or {}), "context": self._context})
-        return self._with_context(observation), {**info, "context": self._context}
+        observation, info = self.env.reset(seed=seed, options={**(options or {}), "context": self._context.copy()})
+        return self._with_context(observation), {**info, "context": self._context.copy()}
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         if self._reward is not None:
             reward = float(self._reward(self._context, float(reward), observation, action, info))
-        return self._with_context(observation), reward, terminated, truncated, {**info, "context": self._context}
+        info = {**info, "context": self._context.copy()}
+        return self._with_context(observation), reward, terminated, truncated, info
 
     def _draw(self) -> np.ndarray:
         if self._fixed is not None:
-            return self._fixed
+            return self._fixed.copy()
         if self._kind == "permutation":
             return priorities(self._random.permutation(self._size).tolist())
         if self._values is not None:
-            return self._values[self._random.integers(len(self._values))]
+            return self._values[self._random.integers(len(self._values))].copy()
         return self._random.random(self._size, dtype=np.float32)
 
     def _with_context(self, observation: Any) -> np.ndarray:

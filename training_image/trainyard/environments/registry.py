@@ -76,7 +76,7 @@ def make(name: str, config: Mapping[str, Any], wrappers: Sequence[Any] = ()) -> 
 
 
 def wrap(env: gymnasium.Env[Any, Any], wrappers: Sequence[Any]) -> gymnasium.Env[Any, Any]:
-    """Wrap ``env``, the first wrapper innermost.
+    """Wrap ``env``, the first wrapper innermost; what wrappers may keep of its results are copies.
 
     Args:
         env: the environment.
@@ -86,6 +86,10 @@ def wrap(env: gymnasium.Env[Any, Any], wrappers: Sequence[Any]) -> gymnasium.Env
     Raises:
         InvalidConfiguration: an unknown name, or a configuration that the wrapper does not take.
     """
+    if wrappers:
+        from trainyard.environments.own_results import OwnResults
+
+        env = OwnResults(env)
     for index, entry in enumerate(wrappers):
         field = f"{WRAPPERS_FIELD}[{index}]"
         name, config = _wrapper_entry(entry, field)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from trainyard.runs import storage
 from trainyard.runs.run import Identity
 from trainyard.runs.storage import RunStorage
 from trainyard.spec import document as manifest
-from trainyard.spec.parsing import parse
+from trainyard.spec.parsing import parse, parse_document, parse_submitted
 from trainyard.spec.sections import Specification
 
 RUN_VARIABLE = "TRAINYARD_RUN"
@@ -27,12 +27,15 @@ PROGRESS_FOLDER_VARIABLE = "TRAINYARD_PROGRESS_DIR"
 def read_document(text: str) -> tuple[dict[str, Any], Specification]:
     """Read the document and report all its faults together, including those that only RLlib's signatures show."""
     document = manifest.read_text(text, source=RUN_VARIABLE)
-    return document, parse_completely(document)
+    return document, parse_completely(document, parse_submitted)
 
 
-def parse_completely(document: dict[str, Any]) -> Specification:
+def parse_completely(
+    document: dict[str, Any], parser: Callable[[dict[str, Any]], Specification] = parse_document
+) -> Specification:
+    """Parse with `parser`; where it finds faults, those that only RLlib's signatures show are told with them."""
     try:
-        return parse(document["spec"])
+        return parser(document)
     except InvalidConfiguration as error:
         raise InvalidConfiguration([*error.faults, *_parameter_faults(document["spec"])]) from error
 

@@ -26,6 +26,21 @@ ITERATIONS_OF_THE_ESTIMATE = 10
 CHANCES = 3
 
 
+# Conditions about episodes, by the figure that counts them.
+_WORTH_TELLING = {
+    names.NON_FINITE_EPISODES: (
+        "NonFiniteEpisodes",
+        "LeftOut",
+        "so many episodes had a reward or an observation that is not finite; they are left out",
+    ),
+    names.CUT_EPISODES: (
+        "EpisodesCut",
+        "TooLong",
+        "so many episodes were ended at maxStepsPerEpisode; raise it, or let the environment end its episodes",
+    ),
+}
+
+
 @dataclass
 class _Awaited:
     """Metrics that something waits for, the condition that reports missing ones, and what cannot be done until then."""
@@ -61,6 +76,8 @@ class ProgressReporter(Callback):
         self._episodes: deque[int] = deque(maxlen=ITERATIONS_OF_THE_ESTIMATE)
         self._chances: Counter[str] = Counter()
         self._awaited: list[_Awaited] = []
+        self._waited = False
+        self._told: dict[str, float] = {}
 
     def on_run_start(self, run: Run) -> None:
         self._started = time.monotonic()
@@ -75,12 +92,20 @@ class ProgressReporter(Callback):
             self._progress.update(lostIterations=run.lost_iterations)
         self._publish(run, {}, now=True)
 
+    def on_wait(self, run: Run, words: str) -> None:
+        self._waited = True
+        self._progress.condition("NothingFinished", "True", "StillRunning", words)
+
     def on_iteration(self, run: Run, iteration: Iteration) -> None:
+        self._goes_on()
+        self._tell_of_episodes(iteration.metrics)
         self._episodes.append(len(iteration.episodes))
         self._look_for_metrics(run, "iterations")
         self._publish(run, iteration.metrics, now=False)
 
     def on_evaluation(self, run: Run, evaluation: Evaluation) -> None:
+        self._goes_on()
+        self._tell_of_episodes(evaluation.metrics)
         if evaluation.kind == "validation":
             self._look_for_metrics(run, "evaluations")
         self._publish(run, evaluation.metrics, now=False)
@@ -91,6 +116,7 @@ class ProgressReporter(Callback):
 
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
         self._ended_well = outcome.error is None
+        self._goes_on()
         self._progress.update(analysis=analysis_section(run.findings))
         self._publish(run, {}, now=False)
 
@@ -98,6 +124,20 @@ class ProgressReporter(Callback):
         entry = {"uri": checkpoint.uri, "iteration": checkpoint.iteration, "time": checkpoint.time}
         self._checkpoints["best" if checkpoint.best else "latest"] = entry
         self._progress.update(checkpoint=dict(self._checkpoints))
+
+    def _goes_on(self) -> None:
+        if self._waited:
+            self._waited = False
+            self._progress.condition("NothingFinished", "False", "Finished", "the iteration or evaluation has ended")
+
+    def _tell_of_episodes(self, latest: Metrics) -> None:
+        """Tell of episodes that are not what a reader of their means takes them for."""
+        for figure, (condition, reason, words) in _WORTH_TELLING.items():
+            for metric in (f"{kind}/{figure}" for kind in ("train", "validation", "test")):
+                if metric in latest and self._told.get(metric) != latest[metric]:
+                    self._told[metric] = latest[metric]
+                    status = "True" if latest[metric] else "False"
+                    self._progress.condition(condition, status, reason, f"{metric} is {latest[metric]:.0f}: {words}")
 
     def _look_for_metrics(self, run: Run, measured: str) -> None:
         """Report metrics that never have a value, while the user can still do something about it."""

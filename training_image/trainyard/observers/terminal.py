@@ -58,6 +58,9 @@ class IterationLines(Callback):
         self._console.print(f"  {shown}  {duration(evaluation.seconds)}", style="cyan", highlight=False)
         self._refresh(run)
 
+    def on_wait(self, run: Run, words: str) -> None:
+        self._console.print(f"  {words}", style="yellow", highlight=False)
+
     def on_run_end(self, run: Run, outcome: Outcome) -> None:
         if self._live is not None:
             self._live.stop()
@@ -86,4 +89,6 @@ def _episodes(run: Run, values: names.Metrics) -> str:
     """`20/100 episodes (9.8 eps/s)`."""
     total = run.specification.stop.episodes
     of = f"/{total:,}" if total else ""
-    return f"{run.counters.episodes:,}{of} episodes ({values[names.EPISODES_PER_SECOND]:.1f} eps/s)"
+    left_out = values.get(names.TRAIN_NON_FINITE)
+    without = f", {left_out:.0f} of them left out" if left_out else ""
+    return f"{run.counters.episodes:,}{of} episodes{without} ({values[names.EPISODES_PER_SECOND]:.1f} eps/s)"

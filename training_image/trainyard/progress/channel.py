@@ -7,12 +7,13 @@ write, so a reader never sees half of one and needs only the last. Non-finite nu
 import fcntl
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainyard.metrics import is_finite_number
+from trainyard.metrics import as_number, is_finite_number
 
 SCHEMA_VERSION = 1
 MAX_LINE_BYTES = 65536
@@ -77,7 +78,10 @@ def _last_line(descriptor: int) -> Snapshot:
 
 
 class Progress:
-    """A driver's current snapshot, published at most every `interval` seconds, or at once when its state changes."""
+    """A driver's current snapshot, published at most every `interval` seconds, or at once when its state changes.
+
+    Any thread may change and publish it.
+    """
 
     def __init__(self, file: ProgressFile, interval: float = 0.5, clock: Callable[[], float] = time.monotonic) -> None:
         self.file = file
@@ -85,29 +89,33 @@ class Progress:
         self._clock = clock
         self._published = -float("inf")
         self._finished = False
+        self._lock = threading.RLock()
         self.snapshot: Snapshot = {"progress": {}}
 
     def update(self, **sections: Any) -> None:
         """Replace whole sections of the snapshot; None removes one."""
-        for name, value in sections.items():
-            if value is None:
-                self.snapshot.pop(name, None)
-            else:
-                self.snapshot[name] = value
+        with self._lock:
+            for name, value in sections.items():
+                if value is None:
+                    self.snapshot.pop(name, None)
+                else:
+                    self.snapshot[name] = value
 
     def publish(self, *, now: bool = False) -> None:
         """Append the snapshot, unless one was appended within the interval and `now` is false."""
-        if self._finished or (not now and self._clock() - self._published < self._interval):
-            return
-        self._published = self._clock()
-        self.file.append(lambda _: self.snapshot)
+        with self._lock:
+            if self._finished or (not now and self._clock() - self._published < self._interval):
+                return
+            self._published = self._clock()
+            self.file.append(lambda _: self.snapshot)
 
     def condition(self, type_: str, status: str, reason: str, message: str) -> None:
         """Set a condition that people should see, and publish it at once."""
-        others = [item for item in self.snapshot.get("conditions", []) if item["type"] != type_]
-        new = {"type": type_, "status": status, "reason": reason, "message": message}
-        self.update(conditions=[*others, new])
-        self.publish(now=True)
+        with self._lock:
+            others = [item for item in self.snapshot.get("conditions", []) if item["type"] != type_]
+            new = {"type": type_, "status": status, "reason": reason, "message": message}
+            self.update(conditions=[*others, new])
+            self.publish(now=True)
 
     def finish(self, *, failure: Mapping[str, Any] | None = None, summary: Mapping[str, Any] | None = None) -> None:
         """Write the final line, once; later calls do nothing."""
@@ -219,7 +227,7 @@ def _bounded_best(best: Snapshot) -> Snapshot:
 
 def _numbers(metrics: Mapping[str, Any], limit: int) -> Snapshot:
     """Numbers only; NaN stays for now, so that its name is listed."""
-    numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    numbers = {name: number for name, value in metrics.items() if (number := as_number(value)) is not None}
     return dict(list(numbers.items())[:limit])
 
 

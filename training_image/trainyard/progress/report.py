@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainyard.metrics import Metrics, as_number
 from trainyard.progress.channel import ProgressFile, Snapshot
 
 PROGRESS_FILE_VARIABLE = "TRAINYARD_PROGRESS_FILE"
@@ -41,22 +42,27 @@ def report(
         env_steps: environment steps so far, of all workers together.
         episodes: finished episodes so far.
         episode_return_mean: mean return of recent episodes.
-        metrics: numbers by name; at most 64 names are kept.
+        metrics: numbers by name, those of numpy and torch included; at most 64 names are kept.
         trial: one trial, added or replaced by its id: `{"id": "a", "state": "Running", "parameters": {"lr": 0.1},
             "metrics": {...}, "hostname": ..., "iteration": ..., "durationSeconds": ..., "error": ...}`.
 
     Raises:
-        ValueError: a percent outside 0 to 100, a negative count, or a trial without id or with an unknown state.
+        ValueError: a percent outside 0 to 100, a negative count, a metric that is no number, or a trial without id or
+            with an unknown state.
     """
     given = {
-        "percent": percent,
-        "iteration": iteration,
-        "env_steps": env_steps,
-        "episodes": episodes,
-        "episode_return_mean": episode_return_mean,
+        "percent": _plain(percent),
+        "iteration": _plain(iteration),
+        "env_steps": _plain(env_steps),
+        "episodes": _plain(episodes),
+        "episode_return_mean": _plain(episode_return_mean),
     }
     progress = {_PROGRESS_KEYS[name]: value for name, value in given.items() if value is not None}
     _check(given, trial)
+    if metrics is not None:
+        metrics = _numbers(metrics, "metrics")
+    if trial is not None and "metrics" in trial:
+        trial = {**trial, "metrics": _numbers(trial["metrics"], "metrics of a trial")}
     path = os.environ.get(PROGRESS_FILE_VARIABLE)
     if not path:
         return False
@@ -72,6 +78,20 @@ def report(
 
     ProgressFile(Path(path), os.environ.get(JOB_ID_VARIABLE, "local")).append(change)
     return True
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy or torch as a plain one; anything else as it is, for `_check` to refuse."""
+    number = as_number(value)
+    return value if number is None else number
+
+
+def _numbers(given: Mapping[str, Any], what: str) -> Metrics:
+    """Raises ValueError: a value that is no number, not even a single one in an array."""
+    numbers = {name: as_number(value) for name, value in given.items()}
+    if wrong := [f"{name} ({type(given[name]).__name__})" for name, number in numbers.items() if number is None]:
+        raise ValueError(f"{what} must be numbers, one each; these are not: {', '.join(wrong)}")
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def _check(given: Mapping[str, float | None], trial: Mapping[str, Any] | None) -> None:

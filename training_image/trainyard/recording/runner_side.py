@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import ray
 from ray.rllib.callbacks.callbacks import RLlibCallback
-from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
@@ -22,6 +21,7 @@ from trainyard.episodes.infos import fields_of
 from trainyard.episodes.records import MAIN_TRIAL, Batch, Chunk, Settings, Source
 from trainyard.metrics import EPISODE_METRICS, finite
 from trainyard.recording.actor import ACTOR_NAME
+from trainyard.rllib.env_runner import EnvRunner
 
 # A runner sends when it has collected this much: one call to the recorder for many small samples (DQN's have a step).
 SEND_STEPS = 1_000
@@ -63,7 +63,8 @@ class RecordEpisodes(RLlibCallback):
         if self._recorder is None:
             self._join(env_runner)
         for episode in samples:
-            self._take(episode)
+            if not env_runner.is_left_out(episode):
+                self._take(episode)
         self._forget_abandoned()
         if self._steps >= SEND_STEPS or time.monotonic() - self._sent_at >= SEND_SECONDS:
             self.send()

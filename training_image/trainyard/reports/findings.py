@@ -107,6 +107,23 @@ def gap_words(found: Findings) -> list[str]:
     return sentences
 
 
+def of_missing_episodes(run: RunFolder) -> list[str]:
+    """What the means leave out or cut short, one sentence each."""
+    sentences = []
+    for kind in ("train", "validation", "test"):
+        left_out = last_value(run.curves, f"{kind}/{names.NON_FINITE_EPISODES}")
+        cut = last_value(run.curves, f"{kind}/{names.CUT_EPISODES}")
+        where = {"train": "training", "validation": "the last validation", "test": "the test"}[kind]
+        if left_out:
+            had = "had a number that is not finite and was left out" if left_out == 1 else (
+                "had numbers that are not finite and were left out"
+            )  # fmt: skip
+            sentences.append(f"In {where}, {wording.count(left_out, 'episode')} {had}.")
+        if cut:
+            sentences.append(f"In {where}, {wording.count(cut, 'episode')} did not end within maxStepsPerEpisode.")
+    return sentences
+
+
 def validation_title(run: RunFolder, metric: str, y: np.ndarray) -> str:
     """The finding above the validation's curve."""
     best, name = run.facts.get("best"), wording.capital(wording.label(metric))

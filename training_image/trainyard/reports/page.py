@@ -226,6 +226,7 @@ def _learning(run: RunFolder, gallery: _Gallery) -> list[Section]:
             f"Line: mean of the last {names.WINDOW_EPISODES} episodes; band: the lowest and the highest of them.",
         )  # fmt: skip
     found = run.facts.get("findings", {})
+    section.paragraphs += findings.of_missing_episodes(run)
     if "convergence/trend" in found:
         section.tables.append(_verdicts(run))
     others = [names.TRAIN_LOSS, names.TRAIN_EPISODE_LENGTH_MEAN, names.POLICY_LAG]

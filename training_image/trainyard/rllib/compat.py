@@ -138,6 +138,19 @@ NAMES: dict[str, Group] = {
             _REDUCTIONS,
         ),
     ),
+    "finite gradients": Group(
+        ("rllib/learners/finite.py",),
+        "RLlib's own Learner trains as it is: it puts 0 in the place of gradients that are not finite",
+        (_torch_learner("_params"), _torch_learner("_grad_scalers"), _learner("_weights_seq_no")),
+    ),
+    "update thread": Group(
+        ("rllib/learners/finite.py",),
+        "RLlib's own Learner trains as it is: an error in APPO's or IMPALA's update is not told",
+        (
+            Name("ray.rllib.algorithms.impala.impala_learner:IMPALALearner", "_learner_thread"),
+            Name("ray.rllib.algorithms.impala.impala_learner:_LearnerThread", "_update_method"),
+        ),
+    ),
     "PPO's loss": Group(
         ("rllib/learners/ppo_loss.py",),
         "RLlib's own Learner trains",
@@ -221,6 +234,16 @@ NAMES: dict[str, Group] = {
         (
             _runner("_callbacks"),
             _runner("_make_on_episode_callback", "(self, which, idx, episodes)"),
+        ),
+    ),
+    "environment's answers": Group(
+        ("rllib/env_runner.py", "training/evaluation.py"),
+        "nothing stands in for it: what an environment gives is neither copied nor tested for being finite",
+        (
+            _runner("_ongoing_episodes"),
+            _runner("_new_episode", "(self, env_index, episodes=None)"),
+            _runner("_try_env_reset", "(self, *, seed=None, options=None)"),
+            _runner("_try_env_step", "(self, actions)"),
         ),
     ),
     "rounds": Group(

@@ -6,6 +6,10 @@ from trainyard.metrics import Metrics, is_finite_number
 from trainyard.spec.sections import Stop
 
 
+class OutOfTime(Exception):
+    """`stop.duration` is over in the middle of an iteration or evaluation, which is given up; no failure of the run."""
+
+
 @dataclass(frozen=True)
 class Counters:
     """Where a run is, over all its attempts. `seconds` is training time."""

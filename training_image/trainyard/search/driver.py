@@ -13,14 +13,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainyard.errors import InvalidConfiguration, TrainyardError
+from trainyard.errors import InvalidConfiguration, TrainyardError, UserError
 from trainyard.reports import build as report
 from trainyard.reports.run_facts import now
-from trainyard.runs import storage
+from trainyard.runs import seeds, storage
 from trainyard.runs.run import Identity, Run
 from trainyard.runs.storage import RunStorage
 from trainyard.search import on_tasks
@@ -32,7 +33,7 @@ from trainyard.search.trials import TrialTable, trials_of
 from trainyard.search.view import View
 from trainyard.spec import sizing
 from trainyard.spec.document import normalise_numbers
-from trainyard.spec.parsing import parse
+from trainyard.spec.parsing import parse, typed
 from trainyard.spec.search_points import Point, points
 from trainyard.spec.sections import Specification
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 POINT = "point"
 TABLE_FILE = "trials.csv"
 JOIN_SECONDS = 60.0
+TRIED_ENVIRONMENTS = 20
+"""Different ones of a search that are tried before its trials start; each trial tries its own anyway."""
 
 # Tune writes CSV, JSON and TensorBoard files for every trial unless told not to, which took a fifth of a short grid's
 # time; and it stops a search at the first result that lacks the metric.
@@ -60,11 +63,16 @@ class AllTrialsFailed(TrainyardError):
     """No trial of the search succeeded."""
 
 
+class AllTrialsRefused(UserError):
+    """No trial of the search succeeded, each because of what only the user can correct."""
+
+
 def run(job: Job) -> dict[str, Any]:
     """Run all trials, keep the table, return the summary.
 
     Raises:
-        AllTrialsFailed: with the first trial's error.
+        AllTrialsFailed, AllTrialsRefused: with the first trial's error.
+        MetricNotReported: no trial ever had the metric that compares them.
     """
     specification, search = job.specification, job.specification.search
     found = points(search, specification.seed) if search else [{}]
@@ -94,10 +102,14 @@ def run(job: Job) -> dict[str, Any]:
         job.console.print(table.rich_table())
     failed = [trial for trial in table.trials if trial.state != "Succeeded"]
     facts = {"started": begun, "finished": now(), "seconds": round(seconds, 3)}
-    if len(failed) == len(table.trials):
-        error = AllTrialsFailed(f"all {len(failed)} trials failed; the first: {failed[0].error or 'it did not run'}")
+    try:
+        if len(failed) == len(table.trials):
+            kind = AllTrialsRefused if all(trial.users_error for trial in failed) else AllTrialsFailed
+            raise kind(f"all {len(failed)} trials failed; the first: {failed[0].error or 'it did not run'}")
+        view.awaited.require()
+    except TrainyardError as error:
         report.after_search(job, facts | {"error": str(error)})
-        raise error
+        raise
     summary = _summary(job, table, seconds)
     job.storage.keep_text("summary.json", json.dumps(summary, indent=2) + "\n")
     report.after_search(job, facts)
@@ -139,7 +151,7 @@ def check_points(spec: dict[str, Any], found: list[Point]) -> None:
 def trial_specification(spec: dict[str, Any], point: Point) -> Specification:
     """The specification of one trial: the point's values in their places, and no search."""
     plain = {key: value for key, value in spec.items() if key != "search"}
-    specification = parse(normalise_numbers(with_values(plain, point)))
+    specification = typed(normalise_numbers(with_values(plain, point)))
     if specification.algorithm is not None:
         from trainyard.training import config as algorithms
 
@@ -222,8 +234,30 @@ def _target(job: Job, found: list[Point]) -> Callable[[int], None]:
     from trainyard.training import config as algorithms
 
     algorithms.build_config(trial_specification(spec, found[0]))
+    try_environments(spec, found)
     place = job.storage.uri if not job.storage.is_local else str(job.storage.local)
     return partial(_run_algorithm, spec, found, job.identity, place)
+
+
+def try_environments(spec: dict[str, Any], found: list[Point]) -> None:
+    """Try every environment that the points make of the first one's, the first few of them.
+
+    Raises:
+        UserError: one cannot be made or used, with the parameters that make it.
+    """
+    from trainyard.training.environment import chosen
+
+    of_the_environment = [
+        {path: value for path, value in point.items() if path.startswith("environment.")} for point in found
+    ]
+    different = {json.dumps(own, sort_keys=True, default=str): own for own in of_the_environment}
+    for own in list(different.values())[1:TRIED_ENVIRONMENTS]:
+        try:
+            chosen(trial_specification(spec, own))
+        except InvalidConfiguration as error:
+            values = ", ".join(f"{path} {value}" for path, value in own.items())
+            faults = [replace(fault, problem=f"with {values}: {fault.problem}") for fault in error.faults]
+            raise InvalidConfiguration(faults) from error
 
 
 def _run_function(spec: dict[str, Any], found: list[Point], index: int) -> None:
@@ -242,7 +276,7 @@ def _run_algorithm(spec: dict[str, Any], found: list[Point], identity: Identity,
 
     specification = trial_specification(spec, found[index])
     repetition = index // (len(found) // parse(spec).search.samples)  # type: ignore[union-attr]
-    specification = specification.model_copy(update={"seed": specification.seed + repetition})
+    specification = specification.model_copy(update={"seed": seeds.repetition(specification.seed, repetition)})
     folder = f"{TRIALS_FOLDER}/{trial_folder(index)}"
     target = storage.at_uri(place, folder) if "://" in place else storage.at_directory(Path(place) / folder)
     run = Run(identity, specification, {"spec": spec}, target)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from trainyard.errors import described
+from trainyard.errors import UserError, described, root_cause
 from trainyard.search.trainables import Function, load
 from trainyard.search.trials import TrialTable
 from trainyard.search.worker import STARTED, import_ahead, play
@@ -89,7 +89,7 @@ def _take(ray: Any, stream: Any, index: int, table: TrialTable, refresh: Callabl
         refresh(changed_state=True)
         return True
     except ray.exceptions.RayError as error:
-        table.finish(index, described(error))
+        table.finish(index, described(error), users_error=isinstance(root_cause(error), UserError))
         refresh(changed_state=True)
         return True
     if kind == STARTED:

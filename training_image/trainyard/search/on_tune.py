@@ -7,8 +7,8 @@ from typing import Any
 from ray import cloudpickle, tune
 
 from trainyard.callbacks import Callback, Evaluation, Iteration
-from trainyard.errors import described
-from trainyard.metrics import RLLIB, Metrics, finite
+from trainyard.errors import UserError, described, root_cause
+from trainyard.metrics import RLLIB, Metrics, finite, flatten
 from trainyard.rllib import compat
 from trainyard.runs.run import Outcome, Run
 from trainyard.runs.stopping import Counters, stop_reason
@@ -45,24 +45,26 @@ class TableCallback(tune.Callback):
         self._refresh(changed_state=True)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._table.finish(trial.config[POINT], error_of(trial))
+        words, users_error = error_of(trial)
+        self._table.finish(trial.config[POINT], words, users_error=users_error)
         self._refresh(changed_state=True)
 
 
-def error_of(trial: Any) -> str:
-    """What ended a failed trial.
+def error_of(trial: Any) -> tuple[str, bool]:
+    """What ended a failed trial, and whether that is the user's to correct.
 
     Read from the files that Tune has just written in this process. `Trial.get_error` looks for them in the
     experiment's storage, where Tune copies them later, and finds nothing yet.
     """
     reason = compat.why_not("failed trials")
     if reason is not None:
-        return f"the trial failed, and its error is in Ray's log: {reason}"
+        return f"the trial failed, and its error is in Ray's log: {reason}", False
     if trial.pickled_error_file is not None:
-        return described(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+        error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+        return described(error), isinstance(root_cause(error), UserError)
     # An error of Tune itself is kept as text only, below a line with the number of the failure.
     _, _, text = Path(trial.error_file).read_text().partition("\n")
-    return text.strip()
+    return text.strip(), False
 
 
 class TableStopper(tune.Stopper):
@@ -75,7 +77,7 @@ class TableStopper(tune.Stopper):
         counters = Counters(
             iteration=int(result.get("training_iteration", 0)), seconds=float(result.get("time_total_s", 0.0))
         )
-        return stop_reason(self._stop, counters, finite(result)) is not None
+        return stop_reason(self._stop, counters, finite(flatten(result))) is not None
 
     def stop_all(self) -> bool:
         return False

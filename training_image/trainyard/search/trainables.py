@@ -6,6 +6,7 @@ from typing import Any
 
 from trainyard import loading
 from trainyard.errors import InvalidConfiguration
+from trainyard.metrics import as_number
 
 FIELD = "spec.trainable.function"
 
@@ -54,9 +55,13 @@ def iterations_of(function: Function, config: dict[str, Any], report: Callable[[
 
 
 def as_metrics(output: Any) -> dict[str, Any]:
-    """What a trainable yielded or returned as a dictionary; a number alone is called `value`."""
+    """What a trainable yielded or returned as a dictionary, numbers as plain ones; a number alone is called `value`.
+
+    A process that has no GPU cannot read a tensor of one, so that it is here that numbers are taken out of theirs.
+    """
     if isinstance(output, Mapping):
-        return dict(output)
-    if isinstance(output, int | float):
-        return {"value": output}
+        numbers = {name: as_number(value) for name, value in output.items()}
+        return {name: value if numbers[name] is None else numbers[name] for name, value in output.items()}
+    if (number := as_number(output)) is not None:
+        return {"value": number}
     raise TypeError(f"the trainable gave {type(output).__name__}; yield or return a dictionary of metrics or a number")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trainyard.metrics import finite
+from trainyard.metrics import as_number, finite
 from trainyard.search.tensorboard_events import Scalars, write_scalars
 
 FOLDER = "trials"
@@ -51,7 +51,7 @@ class TrialLogs:
         }
         row |= result | {"config": parameters}
         with self._file(index, RESULTS_FILE).open("a") as file:
-            file.write(json.dumps(row, default=str) + "\n")
+            file.write(json.dumps(row, default=_written) + "\n")
 
     def finish(self, index: int, parameters: dict[str, Any]) -> None:
         """Make the table and the events of a trial that has ended; nothing for one without a result."""
@@ -60,7 +60,7 @@ class TrialLogs:
             return
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         self._file(index, PARAMETERS_FILE).write_text(json.dumps(parameters, indent=2, sort_keys=True, default=str))
-        self._write_table(index, [_flat(row) for row in rows])
+        self._write_table(index, [flat(row) for row in rows])
         events = [_scalars(row) for row in rows]
         write_scalars(self._file(index, f"events.out.tfevents.{int(rows[0]['timestamp'])}.trainyard"), events)
 
@@ -78,18 +78,24 @@ class TrialLogs:
         return folder / name
 
 
-def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _written(value: Any) -> Any:
+    """What JSON does not know: numbers of numpy and torch as plain ones, the rest as text."""
+    number = as_number(value)
+    return str(value) if number is None else number
+
+
+def flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as `a/b`, as Tune flattens them."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in row.items():
         if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}/")
+            found |= flat(value, f"{prefix}{key}/")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found
 
 
 def _scalars(row: dict[str, Any]) -> Scalars:
-    shown = _flat({name: value for name, value in row.items() if name not in _NO_TAGS})
+    shown = flat({name: value for name, value in row.items() if name not in _NO_TAGS})
     step = int(row.get("timesteps_total") or row["training_iteration"])
     return Scalars(float(row["timestamp"]), step, {TAG_PREFIX + name: value for name, value in finite(shown).items()})

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from trainyard.metrics import TIME_ITERATION, Metrics, better, finite
+from trainyard.metrics import TIME_ITERATION, Metrics, as_number, better, finite, flatten, no_numbers
 from trainyard.progress.report import count_trials
 from trainyard.progress.text import duration, number
-from trainyard.search.trial_files import TrialLogs
+from trainyard.search.trial_files import TrialLogs, flat
 from trainyard.spec.search_points import Point, short_names
 
 State = Literal["Pending", "Running", "Succeeded", "Failed"]
@@ -28,7 +28,10 @@ TUNE_KEYS = frozenset(
 
 @dataclass
 class Trial:
-    """One trial. `best` is its best value of the search's metric; None before a finite one."""
+    """One trial. `best` is its best value of the search's metric; None before a finite one.
+
+    users_error: whether what it failed with is the user's to correct.
+    """
 
     id: str
     parameters: Point
@@ -42,6 +45,7 @@ class Trial:
     started: float | None = None
     seconds: float = 0.0
     error: str = ""
+    users_error: bool = False
 
 
 def trials_of(points: list[Point]) -> list[Trial]:
@@ -60,6 +64,11 @@ class TrialTable:
     Args:
         scope: `Last` compares the trials by their last value of the metric, `BestEver` by their best.
         logs: what keeps every result in files, if anything does.
+
+    Attributes:
+        names: metrics of which any trial has had a value.
+        non_finite: metrics that were NaN or infinite once.
+        dropped: what trials reported beside numbers, by its type.
     """
 
     def __init__(
@@ -70,30 +79,47 @@ class TrialTable:
         self.mode = mode
         self.scope = scope
         self._logs = logs
+        self.names: dict[str, None] = {}
+        self.non_finite: set[str] = set()
+        self.dropped: dict[str, str] = {}
 
     def start(self, index: int, hostname: str = "") -> None:
         trial = self.trials[index]
         trial.state, trial.started, trial.hostname = "Running", time.monotonic(), hostname
 
     def report(self, index: int, result: dict[str, Any]) -> None:
-        """Take over one result of a trial; a missing or NaN metric changes neither its last value nor its best."""
+        """Take over one result of a trial; a missing or NaN metric changes neither its last value nor its best.
+
+        What is in a dictionary of the result is called `outer/inner`, as Tune calls it.
+        """
         trial = self.trials[index]
         if trial.started is None:
             self.start(index)
         reported = {name: value for name, value in result.items() if name not in TUNE_KEYS}
-        trial.metrics |= finite(reported)
+        numbers = finite(flatten(reported))
+        trial.metrics |= numbers
+        self._note(reported, numbers)
         # An algorithm's own count goes on after a restart.
         trial.iteration = int(trial.metrics.get(TIME_ITERATION, trial.iteration + 1))
         trial.hostname = str(result.get("hostname", trial.hostname))
         trial.seconds = time.monotonic() - (trial.started or time.monotonic())
-        value = finite(reported).get(self.metric or "")
+        value = numbers.get(self.metric or "")
         if value is not None and better(value, trial.best, self.mode):
             trial.best, trial.best_iteration, trial.best_metrics = value, trial.iteration, dict(trial.metrics)
         if self._logs is not None:
             self._logs.report(index, trial.parameters, result, trial.hostname)
 
-    def finish(self, index: int, error: str = "") -> None:
+    def _note(self, reported: dict[str, Any], numbers: Metrics) -> None:
+        self.names |= dict.fromkeys(numbers)
+        self.dropped |= no_numbers(flat(reported))
+        wanted = reported.get(self.metric or "")
+        if wanted is not None and self.metric and as_number(wanted) is None:
+            self.dropped[self.metric] = type(wanted).__name__  # a text, too, where the trials are compared by it
+        self.non_finite |= flatten(reported).keys() - numbers.keys()
+
+    def finish(self, index: int, error: str = "", *, users_error: bool = False) -> None:
         trial = self.trials[index]
+        trial.users_error = users_error
         trial.state, trial.error = ("Failed", error) if error else ("Succeeded", "")
         if trial.started is not None:
             trial.seconds = time.monotonic() - trial.started

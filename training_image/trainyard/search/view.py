@@ -11,6 +11,7 @@ from rich.live import Live
 from trainyard.progress.text import duration, number
 from trainyard.runs.job import Job
 from trainyard.runs.stopping import Counters, fraction_done
+from trainyard.search.awaited import AwaitedMetrics
 from trainyard.search.trials import Trial, TrialTable
 from trainyard.spec import sizing
 
@@ -23,6 +24,7 @@ class View:
     def __init__(self, job: Job, table: TrialTable) -> None:
         self._job = job
         self._table = table
+        self.awaited = AwaitedMetrics(job, table)
         self._live: Live | None = None
         self._drawn = 0.0
         self._printed: set[str] = set()
@@ -48,6 +50,7 @@ class View:
         search = self._job.specification.search
         progress.update(progress=self._progress(section), metrics=self._metrics(), trials=section if search else None)
         progress.publish(now=changed_state)
+        self.awaited.look()
         # Not with the first trial: the processes of the others are still starting.
         if self.when_running is not None and section["total"] - section["pending"] >= self._at_once:
             self.when_running()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from trainyard.metrics import finite
+from trainyard.metrics import finite, flatten
 from trainyard.search.trainables import as_metrics, load
 
 if TYPE_CHECKING:
@@ -43,4 +43,4 @@ def play(function: str, config: dict[str, Any], stop: Stop | None) -> Iterator[t
 def _reached(stop: Stop, iteration: int, seconds: float, result: dict[str, Any]) -> bool:
     from trainyard.runs.stopping import Counters, stop_reason
 
-    return stop_reason(stop, Counters(iteration=iteration, seconds=seconds), finite(result)) is not None
+    return stop_reason(stop, Counters(iteration=iteration, seconds=seconds), finite(flatten(result))) is not None

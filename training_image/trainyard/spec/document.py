@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 
 from trainyard.errors import Fault, InvalidConfiguration
+from trainyard.spec.schema import schema, without_nulls
 
 API_VERSION = "trainyard.dev/v1alpha1"
 KIND = "TrainingRun"
@@ -37,9 +38,6 @@ _INTEGER = re.compile(r"[-+]?(0[bB][01]+|0[oO]?[0-7]+|0[xX][0-9a-fA-F]+|[1-9][0-
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _STRAY_UNDERSCORE = re.compile(r"^\.(.*[^0-9])?_|^\..*_([^0-9]|$)", re.ASCII)
 _NON_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*", re.ASCII)
-# Of a Kubernetes object's name with room for the time in a folder's name, of which file systems take 255 bytes.
-MAX_NAME_LENGTH = 200
 _SMALLEST_INTEGER, _LARGEST_INTEGER, _LARGEST_UNSIGNED = -(2**63), 2**63 - 1, 2**64 - 1
 
 _TAG = "tag:yaml.org,2002:"
@@ -280,7 +278,11 @@ def read_text(text: str, source: str = "document") -> dict[str, Any]:
 
 
 def check_kind(document: dict[str, Any]) -> dict[str, Any]:
-    """Return `document` when it is a TrainingRun of a version that this package reads; raise otherwise."""
+    """Return `document`, without fields that are null, when it is a TrainingRun of a version that this package reads.
+
+    Raises:
+        InvalidConfiguration: it is not. What is in the TrainingRun is judged by `trainyard.spec.parsing`.
+    """
     faults = []
     if document.get("kind") != KIND:
         faults.append(Fault("kind", f"is {document.get('kind')!r}", f"write {KIND}"))
@@ -294,19 +296,9 @@ def check_kind(document: dict[str, Any]) -> dict[str, Any]:
         )
     if not isinstance(document.get("spec"), dict):
         faults.append(Fault("spec", "is missing or not a mapping", "describe the run under spec"))
-    metadata = document.get("metadata", {})
-    if not isinstance(metadata, dict):
-        faults.append(Fault("metadata", "is not a mapping", "write metadata: {name: ...}"))
-    elif (name := metadata.get("name")) is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
-        # The API server is stricter; here it becomes the name of a folder.
-        remedy = "write lower-case letters, digits and '-', for instance cartpole-ppo; a number needs quotation marks"
-        faults.append(Fault("metadata.name", f"is {name!r}", remedy))
-    elif isinstance(name, str) and len(name) > MAX_NAME_LENGTH:
-        remedy = f"write at most {MAX_NAME_LENGTH}; a cluster takes 40"
-        faults.append(Fault("metadata.name", f"has {len(name)} characters", remedy))
     if faults:
         raise InvalidConfiguration(faults)
-    return document
+    return without_nulls(document, schema())
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -4,80 +4,64 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trainyard.errors import Fault, InvalidConfiguration, nearest
+from trainyard.errors import Fault, InvalidConfiguration
 from trainyard.spec.relations import relation_faults
-from trainyard.spec.sections import Section, Specification
+from trainyard.spec.schema import metadata_faults, spec_faults
+from trainyard.spec.sections import Specification
 
 
 def parse(spec: dict[str, Any]) -> Specification:
-    """Validate `spec` (numbers already normalised by `trainyard.spec.document`).
+    """Validate `spec` (as `trainyard.spec.document` reads it).
 
     Raises:
         InvalidConfiguration: with every fault, each naming its field from `spec` on.
     """
-    faults: list[Fault] = []
-    parsed = None
+    return _parsed(spec, [])
+
+
+def parse_document(document: dict[str, Any]) -> Specification:
+    """Validate a whole document, its metadata included; see `parse`."""
+    return _parsed(document["spec"], metadata_faults(document))
+
+
+def parse_submitted(document: dict[str, Any]) -> Specification:
+    """Parse a document that an API server has judged: a driver need not wait for the schema to be read.
+
+    Where types or relations are wrong all the same (an image of another version), everything is told as by
+    `parse_document`.
+    """
     try:
-        parsed = Specification.model_validate(spec)
+        parsed = typed(document["spec"])
+    except ValidationError:
+        return parse_document(document)
+    return parse_document(document) if relation_faults(document["spec"]) else parsed
+
+
+def typed(spec: dict[str, Any]) -> Specification:
+    """The Specification of a `spec` that differs from a valid one only in values of free-form maps."""
+    return Specification.model_validate(spec)
+
+
+def _parsed(spec: dict[str, Any], faults: list[Fault]) -> Specification:
+    between = relation_faults(spec)
+    told = {fault.field for fault in between}
+    # Where both have something to say, what a relation says is nearer to what was meant.
+    faults = faults + [fault for fault in spec_faults(spec) if fault.field not in told] + between
+    try:
+        parsed = typed(spec)
     except ValidationError as error:
-        faults += [_fault(spec, item) for item in error.errors(include_url=False)]
-    faults += relation_faults(spec)
-    if faults or parsed is None:
+        faults += _faults_of_values(error, {fault.field for fault in faults})
+    if faults:
         raise InvalidConfiguration(faults)
     return parsed
 
 
-def _fault(spec: dict[str, Any], error: Any) -> Fault:
-    path = [part for part in error["loc"] if not (isinstance(part, str) and part.startswith(("function-", "union")))]
-    field = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    context = error.get("ctx", {})
-    match error["type"]:
-        case "extra_forbidden":
-            return Fault(field, "is not a field", nearest(str(path[-1]), _fields_at(list(path[:-1]))))
-        case "missing":
-            return Fault(field, "is required", "add it")
-        case "int_type":
-            return Fault(field, f"is {error['input']!r}", "write a whole number without quotes")
-        case "float_type":
-            return Fault(field, f"is {error['input']!r}", "write a number without quotes")
-        case "bool_type":
-            return Fault(field, f"is {error['input']!r}", "write true or false")
-        case "string_type":
-            return Fault(field, f"is {error['input']!r}", "write a string; quote it if YAML reads it as something else")
-        case "dict_type" | "model_type":
-            return Fault(field, f"is {error['input']!r}", "write a mapping (field: value)")
-        case "list_type":
-            return Fault(field, f"is {error['input']!r}", "write a list")
-        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            bound = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
-            ((key, limit),) = context.items()
-            return Fault(field, f"is {error['input']!r}", f"must be {bound[key]} {limit:g}")
-        case "literal_error":
-            return Fault(field, f"is {error['input']!r}", f"use {context['expected']}")
-        case "too_short" if isinstance(error["input"], list):
-            return Fault(field, "is empty", "remove it, or write one or more items")
-        case "too_long":
-            return Fault(field, f"has {len(error['input'])} items", f"write at most {context['max_length']}")
-        case "value_error":
-            return Fault(field, f"is {error['input']!r}", str(context["error"]))
-        case _:
-            return Fault(field, f"is {error['input']!r}", error["msg"])
-
-
-def _fields_at(path: list[Any]) -> list[str]:
-    """Names of the fields that the section at `path` has."""
-    model: Any = Specification
-    for part in path:
-        if isinstance(part, int):
-            continue
-        field = next((item for item in model.model_fields.values() if item.alias == part), None)
-        model = _section_of(field.annotation) if field else None
-        if model is None:
-            return []
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _section_of(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next((found for item in getattr(annotation, "__args__", ()) if (found := _section_of(item))), None)
+def _faults_of_values(error: ValidationError, told: set[str]) -> list[Fault]:
+    """What only the sections see, such as what PEP 508 makes of a requirement; types are the schema's."""
+    faults = []
+    for item in error.errors(include_url=False):
+        field = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"])
+        if field not in told:
+            remedy = str(item.get("ctx", {}).get("error", item["msg"]))
+            faults.append(Fault(field, f"is {item['input']!r}", remedy))
+    return faults

@@ -43,8 +43,6 @@ _OWNERS = {
 }
 
 
-# Fields of a cluster that Trainyard makes; one that is chosen is as it is.
-_OF_THE_PODS = ("head", "worker", "spread", "queueName", "labels", "annotations")
 _SEARCHABLE = {
     "algorithm": ("algorithm.config.", "algorithm.model.", "environment.config."),
     "trainable": ("trainable.config.",),
@@ -67,24 +65,12 @@ def relation_faults(spec: dict[str, Any]) -> list[Fault]:
             faults.append(Fault(f"spec.{section}", f"belongs to {' and '.join(owners)}", remedy))
     if spec.get("search") and spec.get("earlyStopping"):
         faults.append(Fault("spec.earlyStopping", "does not work under search", "end the trials with stop"))
-    resume = spec.get("resumeFrom")
-    if isinstance(resume, dict) and bool(resume.get("run")) == bool(resume.get("uri")):
-        faults.append(Fault("spec.resumeFrom", "names no place or two", "set exactly one of run, uri"))
-    if spec.get("search") and resume is not None:
+    if spec.get("search") and spec.get("resumeFrom") is not None:
         faults.append(Fault("spec.resumeFrom", "does not work under search", "remove it: every trial starts anew"))
-    environment = spec.get("runtimeEnv")
-    if isinstance(environment, dict) and "pipInstallOptions" in environment and "pip" not in environment:
-        faults.append(
-            Fault("spec.runtimeEnv.pipInstallOptions", "is for spec.runtimeEnv.pip", "add that, or remove it")
-        )
-    faults += _stop_relations(spec)
     if "algorithm" in workloads:
         faults += _metric_relations(spec)
     faults += _search_relations(spec)
     faults += _cluster_relations(spec)
-    storage = spec.get("storage")
-    if isinstance(storage, dict) and bool(storage.get("persistentVolumeClaim")) == bool(storage.get("uri")):
-        faults.append(Fault("spec.storage", "names no place or two", "set exactly one of persistentVolumeClaim, uri"))
     return faults
 
 
@@ -93,18 +79,11 @@ def _cluster_relations(spec: dict[str, Any]) -> list[Fault]:
     if not isinstance(cluster, dict):
         return []
     if not cluster.get("selector"):
-        found = cluster.get("cleanup") is not None
-        remedy = "remove it, or choose a cluster that goes on running with spec.cluster.selector"
-        return [Fault("spec.cluster.cleanup", "is for a cluster that exists already", remedy)] if found else []
+        return []
     faults = []
     if cluster.get("cleanup") is not None and spec.get("entrypoint"):
         remedy = "remove it, and use trainyard.cleanup.RayTrainingCleanup in the program"
         faults.append(Fault("spec.cluster.cleanup", "does not reach into a program", remedy))
-    for field in _OF_THE_PODS:
-        if field in cluster:
-            faults.append(Fault(f"spec.cluster.{field}", "does not go with selector", "remove one of the two"))
-    if cluster.get("auth", "Token") != "Token":
-        faults.append(Fault("spec.cluster.auth", "does not go with selector", "remove it: the token is found"))
     for field in ("image", "imagePullPolicy", "rayVersion", "clusterTTLSecondsAfterFinished"):
         if spec.get(field):
             faults.append(Fault(f"spec.{field}", "does not go with spec.cluster.selector", "remove it"))
@@ -176,23 +155,6 @@ def _sampling_relations(name: Any, sampling: dict[str, Any]) -> list[Fault]:
     return faults
 
 
-def _stop_relations(spec: dict[str, Any]) -> list[Fault]:
-    stop = spec.get("stop")
-    metrics = stop.get("metrics") if isinstance(stop, dict) else None
-    faults = []
-    seen: set[str] = set()
-    for index, rule in enumerate(metrics if isinstance(metrics, list) else []):
-        if not isinstance(rule, dict):
-            continue
-        field = f"spec.stop.metrics[{index}]"
-        if ("atLeast" in rule) == ("atMost" in rule):
-            faults.append(Fault(field, "needs one bound", "set exactly one of atLeast, atMost"))
-        if (metric := str(rule.get("metric"))) in seen:
-            faults.append(Fault(f"{field}.metric", f"{metric!r} is given twice", "keep one"))
-        seen.add(metric)
-    return faults
-
-
 def _metric_relations(spec: dict[str, Any]) -> list[Fault]:
     """Metrics of an algorithm run that nothing measures, at least not in time: they would be waited for in silence."""
     stopping, search, stop = spec.get("earlyStopping"), spec.get("search"), spec.get("stop")
@@ -220,7 +182,6 @@ def _search_relations(spec: dict[str, Any]) -> list[Fault]:
     search = spec.get("search")
     parameters = search.get("parameters") if isinstance(search, dict) else None
     faults = []
-    seen: set[str] = set()
     roots = _SEARCHABLE["trainable" if spec.get("trainable") else "algorithm"]
     for index, parameter in enumerate(parameters if isinstance(parameters, list) else []):
         if not isinstance(parameter, dict):
@@ -233,24 +194,4 @@ def _search_relations(spec: dict[str, Any]) -> list[Fault]:
         path = str(parameter.get("path", ""))
         if path and not path.startswith(roots):
             faults.append(Fault(f"{field}.path", f"is {path!r}", f"begin it with {' or '.join(roots)}"))
-        if path in seen:
-            faults.append(Fault(f"{field}.path", f"{path!r} is given twice", "keep one"))
-        seen.add(path)
-        faults += _range_faults(field, parameter)
-    return faults
-
-
-def _range_faults(field: str, parameter: dict[str, Any]) -> list[Fault]:
-    faults = []
-    for kind in ("uniform", "logUniform"):
-        bounds = parameter.get(kind)
-        if not isinstance(bounds, dict):
-            continue
-        low, high = bounds.get("min"), bounds.get("max")
-        if not isinstance(low, int | float) or not isinstance(high, int | float):
-            continue
-        if low >= high:
-            faults.append(Fault(f"{field}.{kind}", f"min {low:g} is not below max {high:g}", "swap or widen them"))
-        if kind == "logUniform" and low <= 0:
-            faults.append(Fault(f"{field}.logUniform.min", f"is {low:g}", "a logarithm needs more than 0"))
     return faults

@@ -1,11 +1,11 @@
 """The spec of a TrainingRun as plain, validated data.
 
-Field names in YAML are the camelCase of the attributes here. `parsing` makes the data and collects every fault;
-`relations` has the faults between fields. What only RLlib can judge (names of algorithm parameters) is checked in
-`trainyard.training.config`; what only the cluster can judge (does it fit) in `trainyard.spec.sizing`.
+Field names in YAML are the camelCase of the attributes here. They say the types; what values a field may have is in the
+CRD (`schema`), what goes with what in `relations`, and `parsing` collects every fault. What only RLlib can judge (names
+of algorithm parameters) is checked in `trainyard.training.config`; what only the cluster can judge (does it fit) in
+`trainyard.spec.sizing`.
 """
 
-import re
 from typing import Annotated, Any, Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -14,24 +14,6 @@ from pydantic.alias_generators import to_camel
 
 from trainyard.spec.units import Bytes, Seconds
 
-# Options of pip that change neither where it installs to nor what it reads besides.
-_PIP_OPTIONS = {
-    "--index-url": True,
-    "--extra-index-url": True,
-    "--find-links": True,
-    "--trusted-host": True,
-    "--only-binary": True,
-    "--no-binary": True,
-    "--timeout": True,
-    "--retries": True,
-    "--no-index": False,
-    "--no-deps": False,
-    "--no-build-isolation": False,
-    "--prefer-binary": False,
-    "--pre": False,
-}
-_PASSWORD = re.compile(r"://[^/\s]*@")
-
 
 class Section(BaseModel):
     """Base of every part of the spec: camelCase in YAML, unknown fields refused, immutable."""
@@ -39,78 +21,64 @@ class Section(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
 
-def _written_as(pattern: str, remedy: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(remedy)
-        return text
-
-    return AfterValidator(check)
-
-
-Importable = Annotated[str, _written_as(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "write package.module:name")]
-EnvironmentName = Annotated[
-    str, _written_as(r"[A-Za-z0-9_][A-Za-z0-9_./:-]*", "write a Gymnasium id, or a class as package.module:name")
-]
-ResultsUri = Annotated[
-    str, _written_as(r"[a-z][a-z0-9+.-]*://.+", "write a URI with its scheme, for instance file:///results/run")
-]
-ParameterPath = Annotated[
-    str, _written_as(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*", "write a path below spec, such as algorithm.config.lr")
-]
-
-
 class Algorithm(Section):
     name: str
     preset: str | None = None
     config: dict[str, Any] = {}
-    module: Importable | None = None
+    module: str | None = None
     model: dict[str, Any] = {}
 
 
 class Trainable(Section):
-    function: Importable
+    function: str
     config: dict[str, Any] = {}
 
 
 class Resources(Section):
     """The request of an entrypoint run."""
 
-    cpus: float = Field(gt=0)
+    cpus: float
     memory: Bytes | None = None
-    gpus: float = Field(default=0, ge=0)
+    gpus: float = 0
 
 
 class Wrapper(Section):
-    name: str = Field(min_length=1)
+    name: str
     config: dict[str, Any] = {}
 
 
 class Environment(Section):
-    name: EnvironmentName
+    name: str
     config: dict[str, Any] = {}
     wrappers: list[Wrapper] = []
 
 
+class NonFinite(Section):
+    """tolerate: share of the episodes that may have numbers that are not finite, and are left out."""
+
+    tolerate: float = 0
+
+
 class Sampling(Section):
     mode: Literal["Synchronous", "Asynchronous"] | None = None
-    env_runners: int = Field(default=1, ge=0)
-    envs_per_runner: int | None = Field(default=None, ge=1)
-    cpus_per_env_runner: float = Field(default=1, ge=0)
+    env_runners: int = 1
+    envs_per_runner: int | None = None
+    cpus_per_env_runner: float = 1
     memory_per_env_runner: Bytes | None = None
-    episodes_per_update: int | None = Field(default=None, ge=1)
-    max_policy_lag: int | None = Field(default=None, ge=0)
+    episodes_per_update: int | None = None
+    max_policy_lag: int | None = None
+    non_finite: NonFinite = NonFinite()
 
 
 class Learner(Section):
     implementation: Literal["Auto", "RLlib"] = "Auto"
-    count: int = Field(default=0, ge=0)
-    cpus: float = Field(default=1, ge=0)
-    gpus: float = Field(default=0, ge=0)
+    count: int = 0
+    cpus: float = 1
+    gpus: float = 0
 
 
 class MetricStop(Section):
-    metric: str = Field(min_length=1)
+    metric: str
     at_least: float | None = None
     at_most: float | None = None
 
@@ -118,16 +86,17 @@ class MetricStop(Section):
 class Stop(Section):
     """Any of these ends the run."""
 
-    iterations: int | None = Field(default=None, ge=1)
-    episodes: int | None = Field(default=None, ge=1)
-    env_steps: int | None = Field(default=None, ge=1)
+    iterations: int | None = None
+    episodes: int | None = None
+    env_steps: int | None = None
     duration: Seconds | None = None
-    metrics: list[MetricStop] = Field(default=[], min_length=1)
+    metrics: list[MetricStop] = []
 
 
 class Evaluation(Section):
-    every_iterations: int = Field(default=1, ge=1)
-    episodes: int = Field(default=10, ge=1)
+    every_iterations: int = 1
+    episodes: int = 10
+    max_steps_per_episode: int = 100_000
     explore: bool = False
     environment_config: dict[str, Any] = {}
 
@@ -137,16 +106,17 @@ class Test(Section):
 
     __test__ = False  # not a test class, whatever its name makes pytest think
 
-    episodes: int = Field(default=10, ge=1)
+    episodes: int = 10
+    max_steps_per_episode: int = 100_000
     environment_config: dict[str, Any] = {}
 
 
 class EarlyStopping(Section):
-    metric: str = Field(min_length=1)
+    metric: str
     mode: Literal["max", "min"]
-    patience: int = Field(ge=1)
-    min_iterations: int = Field(default=0, ge=0)
-    min_delta: float = Field(default=0, ge=0)
+    patience: int
+    min_iterations: int = 0
+    min_delta: float = 0
 
 
 class Range(Section):
@@ -155,50 +125,50 @@ class Range(Section):
 
 
 class SearchParameter(Section):
-    path: ParameterPath
-    grid: list[Any] | None = Field(default=None, min_length=1)
-    choice: list[Any] | None = Field(default=None, min_length=1)
+    path: str
+    grid: list[Any] | None = None
+    choice: list[Any] | None = None
     uniform: Range | None = None
     log_uniform: Range | None = None
 
 
 class TrialResources(Section):
-    cpu: float = Field(default=1, ge=0)
-    gpu: float = Field(default=0, ge=0)
+    cpu: float = 1
+    gpu: float = 0
 
 
 class Search(Section):
-    parameters: list[SearchParameter] = Field(min_length=1)
-    samples: int = Field(default=1, ge=1)
-    max_concurrent_trials: int = Field(default=1, ge=1)
+    parameters: list[SearchParameter]
+    samples: int = 1
+    max_concurrent_trials: int = 1
     resources_per_trial: TrialResources = TrialResources()
-    metric: str = Field(min_length=1)
+    metric: str
     mode: Literal["max", "min"]
     best: Literal["Last", "BestEver"] = "BestEver"
 
 
 class Checkpoints(Section):
-    every_iterations: int = Field(default=10, ge=1)
-    keep: int = Field(default=3, ge=1)
+    every_iterations: int = 10
+    keep: int = 3
 
 
 class ResumeFrom(Section):
     """Where a new run starts; an attempt that has checkpoints of its own goes on from those. The operator puts `uri`
     in the place of `run`."""
 
-    run: str | None = Field(default=None, min_length=1)
-    uri: ResultsUri | None = None
+    run: str | None = None
+    uri: str | None = None
     checkpoint: Literal["Latest", "Best"] = "Latest"
     restore: Literal["All", "Weights"] = "All"
 
 
 class VolumeClaim(Section):
-    claim_name: str = Field(min_length=1)
+    claim_name: str
     sub_path: str = ""
 
 
 class SecretReference(Section):
-    name: str = Field(min_length=1)
+    name: str
 
 
 class Storage(Section):
@@ -218,18 +188,18 @@ class Recording(Section):
 
     database: Database | None = None
     steps: Literal["Off", "Sampled", "All"] = "Off"
-    sample_fraction: float = Field(default=0.1, gt=0, le=1)
+    sample_fraction: float = 0.1
 
 
 class LabelSelector(Section):
-    match_labels: dict[str, str] = Field(min_length=1)
+    match_labels: dict[str, str]
 
 
 class Cleanup(Section):
     """What `trainyard.cleanup.RayTrainingCleanup` is called with at the end of a run on an existing Ray cluster."""
 
     enabled: bool = True
-    servers: list[str] | None = Field(default=None, min_length=1)
+    servers: list[str] | None = None
     dry_run: bool = False
 
 
@@ -268,40 +238,23 @@ def _requirement(text: str) -> str:
         raise ValueError(
             "write a requirement as pip does, for instance team-envs==1.2, or a file as team-envs @ file:///folder/x.whl"
         ) from error
-    return _without_password(text)
-
-
-def _pip_option(text: str) -> str:
-    name, equals, value = text.partition("=")
-    if name not in _PIP_OPTIONS:
-        raise ValueError(f"use one of {', '.join(_PIP_OPTIONS)}")
-    if _PIP_OPTIONS[name] != bool(value) or (equals and not value):
-        raise ValueError(f"write {name}=VALUE" if _PIP_OPTIONS[name] else f"write {name} alone")
-    if name == "--find-links" and not (value.startswith("/") or "://" in value):
-        raise ValueError("write an absolute path or a URL: processes have different working folders")
-    return _without_password(text)
-
-
-def _without_password(text: str) -> str:
-    if _PASSWORD.search(text):
-        raise ValueError("everybody who sees the run sees it: give pip such a URL as PIP_INDEX_URL from a Secret")
     return text
 
 
 class RuntimeEnv(Section):
     """What the run's processes find beside what their image has (`trainyard.runs.packages`)."""
 
-    pip: list[Annotated[str, AfterValidator(_requirement)]] = Field(default=[], min_length=1, max_length=64)
-    pip_install_options: list[Annotated[str, AfterValidator(_pip_option)]] = Field(default=[], max_length=16)
+    pip: list[Annotated[str, AfterValidator(_requirement)]] = []
+    pip_install_options: list[str] = []
 
 
 class Specification(Section):
     """The spec of a TrainingRun. The last block is the operator's; a driver accepts it and does not read it."""
 
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    seed: int = 0
     algorithm: Algorithm | None = None
     trainable: Trainable | None = None
-    entrypoint: str | None = Field(default=None, min_length=1)
+    entrypoint: str | None = None
     resources: Resources | None = None
     environment: Environment | None = None
     sampling: Sampling = Sampling()

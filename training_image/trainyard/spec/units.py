@@ -7,34 +7,38 @@ from typing import Annotated
 from pydantic import BeforeValidator
 
 _SUFFIXES: dict[str, int | Decimal] = {
-    "": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18,
-    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60,
+    "": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
+    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
 }  # fmt: skip
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)([mkMGTPE]|[KMGTPE]i)?", re.ASCII)
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|h|m|s))+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+# What the CRD and the operator take of Kubernetes' quantities: no signs, no exponents.
+QUANTITY = re.compile(r"([0-9]+(?:[.][0-9]*)?|[.][0-9]+)(m|[kMGTP]|[KMGTP]i)?")
+LEAST_MEMORY = 64 * 2**20
+MOST_CPUS = 100_000
+_DURATION_PART = re.compile(r"([0-9]+(?:[.][0-9]+)?)(ms|h|m|s)")
+_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+
+
+def quantity(value: int | str) -> Decimal:
+    """Return the number that a quantity such as `500m` or `4Gi` means. Raises ValueError for what is none."""
+    match = QUANTITY.fullmatch(str(value))
+    if match is None:
+        raise ValueError("write memory as Kubernetes does, such as 512Mi or 2Gi")
+    return Decimal(match[1]) * _SUFFIXES[match[2] or ""]
 
 
 def parse_bytes(value: object) -> int:
     """Return the bytes that a Kubernetes memory quantity means; a bare number is bytes."""
-    match = _QUANTITY.fullmatch(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
-    if match is None:
+    if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError("write memory as Kubernetes does, such as 512Mi or 2Gi")
-    amount = int(Decimal(match[1]) * _SUFFIXES[match[2] or ""])
-    if amount <= 0:
-        raise ValueError("write an amount of memory greater than 0, such as 512Mi")
-    return amount
+    return int(quantity(value))
 
 
 def parse_seconds(value: object) -> float:
     """Return the seconds that a duration such as `1h30m` or `90s` means."""
     if not isinstance(value, str) or not _DURATION.fullmatch(value):
         raise ValueError("write a duration with its unit, such as 30m, 1h30m or 90s")
-    seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
-    if seconds <= 0:
-        raise ValueError("a duration must be more than 0s")
-    return seconds
+    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
 
 
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]

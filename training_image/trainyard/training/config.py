@@ -23,7 +23,7 @@ from trainyard.errors import Fault, InvalidConfiguration
 from trainyard.rllib import compat
 from trainyard.rllib.env_runner import EnvRunner
 from trainyard.rllib.episode_log import EpisodeLog, quieten
-from trainyard.rllib.learners import choose_learner
+from trainyard.rllib.learners import choose_learner, stock_learner
 from trainyard.rllib.replay import choose_replay, choose_runner
 from trainyard.spec import presets
 from trainyard.spec.sections import Specification
@@ -85,7 +85,7 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
             .environment(choice.rllib_name, env_config=environment.config)
             .training(**training)
             .learners(num_learners=learner.count, num_cpus_per_learner=learner.cpus, num_gpus_per_learner=learner.gpus)
-            .callbacks([EpisodeLog, *runner_callbacks])
+            .callbacks([partial(EpisodeLog, specification.sampling.non_finite.tolerate), *runner_callbacks])
             # An environment that raises must end the run at once, with its traceback. RLlib's restarts would stall for
             # a minute and then loop.
             .fault_tolerance(restart_failed_env_runners=False, ignore_env_runner_failures=False)
@@ -112,10 +112,13 @@ def build_config(specification: Specification, runner_callbacks: Sequence[Callab
         own = networks.why_not_lean(module) if algorithm.module else None
         if own is not None:
             logger.warning("RLlib's own implementation trains, not the lean one: %s", own)
+            config.learners(learner_class=stock_learner(config))
         elif learner.implementation == "Auto":
             _choose_learner(config)
             _choose_replay(config, choice)
             _choose_connectors(config, choice)
+        else:
+            config.learners(learner_class=stock_learner(config))
         config.validate()
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InvalidConfiguration([parameters.refused(str(error), algorithm.config)]) from error
@@ -168,6 +171,7 @@ def _episode_runners(specification: Specification, choice: EnvironmentChoice) ->
         "num_cpus_per_episode_runner": sampling.cpus_per_env_runner,
         "max_policy_lag": sampling.max_policy_lag,
         "recording": settings_of(specification) if specification.recording is not None else None,
+        "tolerate_non_finite": sampling.non_finite.tolerate,
     }
 
 

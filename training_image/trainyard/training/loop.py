@@ -8,32 +8,32 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 from trainyard import metrics as names
 from trainyard.callbacks import Callback, Evaluation, Iteration
-from trainyard.errors import InvalidConfiguration, root_cause
+from trainyard.episodes.finite import FIELD, too_many
+from trainyard.errors import InvalidConfiguration, NonFiniteNumber, root_cause
 from trainyard.metrics import EpisodeWindow, Metrics, better, is_finite_number
 from trainyard.rllib.replay.saving import SavedReplay
 from trainyard.runs import resuming
 from trainyard.runs.checkpoints import Checkpoint, CheckpointStore
 from trainyard.runs.run import Best, Outcome, RestoredReplay, Run
-from trainyard.runs.stopping import Counters, stop_reason
+from trainyard.runs.seeds import Stream, seed_of
+from trainyard.runs.stopping import Counters, OutOfTime, stop_reason
 from trainyard.spec.sections import ResumeFrom
 from trainyard.training.config import build_config
 from trainyard.training.early_stopping import EarlyStopper
 from trainyard.training.evaluation import Evaluator
+from trainyard.training.heartbeat import Heartbeat
 from trainyard.training.last_iteration import Reached, reached
 from trainyard.training.trainer import Trainer, env_steps, limit_threads, loss, policy_lag, seed_everything
 
 logger = logging.getLogger(__name__)
-
-# Validation and test environments draw from other streams than training.
-VALIDATION_SEED_OFFSET = 10_000_019
-TEST_SEED_OFFSET = 20_000_003
 
 
 def train(run: Run, callbacks: Sequence[Callback] = ()) -> Outcome:
@@ -54,7 +54,11 @@ def train(run: Run, callbacks: Sequence[Callback] = ()) -> Outcome:
         loop.restore()
         loop.tell(lambda callback: callback.on_run_start(run))
         while (reason := loop.stop_reason()) is None:
-            iteration = loop.iterate()
+            try:
+                iteration = loop.iterate()
+            except OutOfTime:
+                loop.give_up_iteration()
+                continue
             evaluated = loop.evaluate_if_due()
             loop.checkpoint_if_due(iteration, evaluated)
         loop.test()
@@ -63,6 +67,7 @@ def train(run: Run, callbacks: Sequence[Callback] = ()) -> Outcome:
         outcome = Outcome(type(root_cause(error)).__name__, time.monotonic() - started, error)
         raise
     finally:
+        loop.heartbeat.end()
         _tell_all(callbacks, lambda callback: callback.on_run_end(run, outcome))
         # Who is ended by a signal has seconds left, and a runner in a slow episode answers only after it; the runners
         # end with their job.
@@ -82,8 +87,11 @@ class _Loop:
         self.store = CheckpointStore(run.storage, run.specification.checkpoints.keep)
         self.trainer: Trainer | None = None
         self.validation: Evaluator | None = None
+        self.heartbeat = Heartbeat(self._say)
         self._steps_before = 0
         self._last: Metrics = {}
+        self._saved = 0
+        self._given_up = ""
 
     def build(self) -> None:
         seed_everything(self.specification.seed)
@@ -100,7 +108,9 @@ class _Loop:
                 episodes=evaluation.episodes,
                 explore=evaluation.explore,
                 environment_config=evaluation.environment_config,
-                seed=self.specification.seed + VALIDATION_SEED_OFFSET,
+                seed=seed_of(self.specification.seed, Stream.VALIDATION),
+                max_steps=evaluation.max_steps_per_episode,
+                tolerate=self.specification.sampling.non_finite.tolerate,
             )
 
     def tell(self, call: Callable[[Callback], None]) -> None:
@@ -108,11 +118,15 @@ class _Loop:
             call(callback)
 
     def iterate(self) -> Iteration:
-        assert self.trainer is not None
-        run, before = self.run, time.monotonic()
-        result, episodes = self.trainer.train()
+        run, trainer, before = self.run, self.trainer, time.monotonic()
+        assert trainer is not None
+        number = run.counters.iteration + 1
+        with self.heartbeat.during(lambda: f"iteration {number}{trainer.words()}"), self._timed():
+            result, episodes = trainer.train(self._deadline())
         seconds = time.monotonic() - before
         self.window.add(episodes)
+        self._check_left_out()
+        episodes = [episode for episode in episodes if names.NON_FINITE not in episode]
         sampled = env_steps(result)
         fresh = max(0, sampled - self._steps_before)
         self._steps_before = sampled
@@ -120,7 +134,7 @@ class _Loop:
             iteration=run.counters.iteration + 1,
             episodes=self.window.finished,
             env_steps=run.counters.env_steps + fresh,
-            seconds=run.counters.seconds + seconds,
+            seconds=run.counters.seconds,
         )
         values: Metrics = {
             **names.flatten(result, names.RLLIB),
@@ -148,13 +162,57 @@ class _Loop:
         evaluation = self.specification.evaluation
         if evaluation is None or self.run.counters.iteration % evaluation.every_iterations:
             return False
-        assert self.validation is not None
-        self._evaluated(self.validation.evaluate(self.run.counters.iteration))
+        validation, iteration = self.validation, self.run.counters.iteration
+        assert validation is not None
+        try:
+            with self.heartbeat.during(validation.words), self._timed():
+                evaluated = validation.evaluate(iteration, self._deadline())
+        except OutOfTime:
+            self._give_up(f"in the validation of iteration {iteration}, which has no value ({validation.words()})")
+            return False
+        self._evaluated(evaluated)
         return True
 
+    def give_up_iteration(self) -> None:
+        """Time is up before the iteration's episodes have finished: keep what there is."""
+        assert self.trainer is not None
+        last = self.run.counters.iteration
+        self._give_up(f"in iteration {last + 1}, which is not finished{self.trainer.words()}")
+        if last > self._saved:
+            self._save(best=False)
+
+    def _give_up(self, where: str) -> None:
+        self._given_up = f" ({where})"
+        logger.warning("stop.duration is over %s", where)
+
+    def _deadline(self) -> float | None:
+        """When `stop.duration` is over, of time.monotonic()."""
+        allowed = self.specification.stop.duration
+        return None if allowed is None else time.monotonic() + allowed - self.run.counters.seconds
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Counts the seconds of training and evaluation, of what is given up, too."""
+        before = time.monotonic()
+        try:
+            yield
+        finally:
+            counters = self.run.counters
+            self.run.counters = replace(counters, seconds=counters.seconds + time.monotonic() - before)
+
+    def _say(self, words: str) -> None:
+        logger.info("%s", words)
+        self.tell(lambda callback: callback.on_wait(self.run, words))
+
+    def _check_left_out(self) -> None:
+        tolerate, window = self.specification.sampling.non_finite.tolerate, self.window
+        if window.left_out and too_many(window.left_out, window.finished, tolerate):
+            raise NonFiniteNumber(
+                f"{window.left_out} of {window.finished} training episodes had a number that is not finite, and "
+                f"{FIELD} is {tolerate:g}; correct the environment, or raise that"
+            )
+
     def _evaluated(self, evaluation: Evaluation) -> None:
-        counters = self.run.counters
-        self.run.counters = replace(counters, seconds=counters.seconds + evaluation.seconds)
         self.run.take(evaluation.metrics)
         self._last = {**self._last, **evaluation.metrics}
         self.tell(lambda callback: callback.on_evaluation(self.run, evaluation))
@@ -162,7 +220,7 @@ class _Loop:
     def stop_reason(self) -> str | None:
         """Only values of the last iteration count, not what an earlier one left in `run.metrics`."""
         reason = stop_reason(self.specification.stop, self.run.counters, self._last)
-        found = [reason, *(callback.stop_reason(self.run) for callback in self.callbacks)]
+        found = [reason and reason + self._given_up, *(callback.stop_reason(self.run) for callback in self.callbacks)]
         return next((item for item in found if item), None)
 
     def checkpoint_if_due(self, iteration: Iteration, evaluated: bool) -> None:
@@ -202,6 +260,8 @@ class _Loop:
         # The best policy is for use, not for going on from.
         save = partial(self.trainer.save, replay=not best)
         checkpoint = self.store.save(run.counters.iteration, save, state, best=best)
+        if not best:
+            self._saved = run.counters.iteration
         self.tell(lambda callback: callback.on_checkpoint(run, checkpoint))
 
     def restore(self) -> None:
@@ -280,7 +340,7 @@ class _Loop:
         self.trainer.restore(store.algorithm_folder(checkpoint))
         run = self.run
         run.counters = Counters(**state["counters"])
-        run.restored_iteration = run.counters.iteration
+        run.restored_iteration = self._saved = run.counters.iteration
         run.restored_replay = _restored_replay(state.get("replay"), self.trainer)
         run.metrics = dict(state["metrics"])
         run.best = Best(**state["best"]) if state["best"] else None
@@ -307,10 +367,15 @@ class _Loop:
             episodes=test.episodes,
             explore=False,
             environment_config=test.environment_config,
-            seed=self.specification.seed + TEST_SEED_OFFSET,
+            seed=seed_of(self.specification.seed, Stream.TEST),
+            max_steps=test.max_steps_per_episode,
+            tolerate=self.specification.sampling.non_finite.tolerate,
         )
         try:
-            self._evaluated(evaluator.evaluate(best.iteration if best else self.run.counters.iteration))
+            # It is what the training was for: `stop.duration` ends that, and not this.
+            with self.heartbeat.during(evaluator.words), self._timed():
+                evaluation = evaluator.evaluate(best.iteration if best else self.run.counters.iteration)
+            self._evaluated(evaluation)
         finally:
             evaluator.stop()
 

@@ -2,7 +2,9 @@
 
 import pickle
 import random
+import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -18,8 +20,10 @@ from trainyard.errors import root_cause
 from trainyard.metrics import EPISODES
 from trainyard.rllib.asynchronous.results import ASYNCHRONOUS, POLICY_LAG_MEAN
 from trainyard.rllib.compat import MODULE_FILE, MODULES
+from trainyard.rllib.env_runner import EnvRunner
 from trainyard.rllib.replay import saving
 from trainyard.runs import resuming
+from trainyard.runs.stopping import OutOfTime
 
 
 def seed_everything(seed: int) -> None:
@@ -49,9 +53,22 @@ class Trainer:
             # torch imports its compiler with the first optimizer; here, while the env runners' processes start.
             Thread(target=import_module, args=("torch._dynamo",), daemon=True).start()
         self.algorithm: Algorithm = config.build_algo()
+        self._waits_for = ""
 
-    def train(self) -> tuple[dict[str, Any], list[dict[str, float]]]:
-        """One iteration: RLlib's result and the episodes that finished in it."""
+    def train(self, deadline: float | None = None) -> tuple[dict[str, Any], list[dict[str, float]]]:
+        """One iteration: RLlib's result and the episodes that finished in it.
+
+        Args:
+            deadline: of time.monotonic(); looked at while whole episodes are waited for. RLlib's own sampling counts
+                steps, so that its iterations end by themselves.
+
+        Raises:
+            OutOfTime: the deadline came first.
+        """
+        self._waits_for = ""
+        # AsynchronousPPO has it; its module is not for every Ray.
+        if hasattr(self.algorithm, "on_wait"):
+            self.algorithm.on_wait = partial(self._wait, deadline)
         try:
             result = self.algorithm.train()
         except RuntimeError as error:
@@ -60,6 +77,19 @@ class Trainer:
                 raise
             raise root_cause(error) from None
         return result, finished_episodes(result)
+
+    def words(self) -> str:
+        """What the iteration under way is doing, as far as this process knows; asked from another thread."""
+        if self._waits_for:
+            return f": {self._waits_for}"
+        runner = self.algorithm.env_runner
+        seconds = runner.stuck.seconds() if isinstance(runner, EnvRunner) else 0.0
+        return f": an environment has been in one reset or step for {seconds:.0f} s" if seconds >= 10 else ""
+
+    def _wait(self, deadline: float | None, words: str) -> None:
+        self._waits_for = words
+        if deadline is not None and time.monotonic() > deadline:
+            raise OutOfTime
 
     def env_steps(self) -> int:
         """Environment steps over the algorithm's life, those before a restored checkpoint included."""

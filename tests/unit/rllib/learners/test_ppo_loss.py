@@ -94,3 +94,14 @@ def test_a_minibatch_that_is_logged_takes_rllibs_own_loss():
     built = learner(lean_learner(PPOTorchLearner), SPACES["discrete"], {})
     built.compute_losses(fwd_out=built.module.forward_train(batch), batch=batch)
     assert built.metrics.peek(("default_policy", "mean_kl_loss")) != 0
+
+
+@pytest.mark.parametrize("column", ["advantages", "value_targets", "action_logp", "obs"])
+@pytest.mark.parametrize("spaces", SPACES.values(), ids=SPACES)
+def test_a_row_that_is_not_a_number_shows_in_the_gradients(spaces, column):
+    batch = minibatch(spaces, masked=False)
+    batch["default_policy"][column][3] = float("nan")
+    built = learner(lean_learner(PPOTorchLearner), spaces, {})
+    built.metrics = UnloggedMetrics()
+    _, gradients = loss_and_gradients(built, batch)
+    assert any(not torch.isfinite(gradient).all() for gradient in gradients)

@@ -11,6 +11,7 @@ import pytest
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.replay_buffers import EpisodeReplayBuffer, PrioritizedEpisodeReplayBuffer
 
+from trainyard.errors import NonFiniteNumber
 from trainyard.rllib.replay.buffer import FlatPrioritizedReplayBuffer, FlatReplayBuffer
 
 OBSERVATIONS = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -270,3 +271,15 @@ def test_long_runs_keep_rows_and_links_straight():
             assert reward == number * 100 + step
     # Freed rows are used again.
     assert buffer._store._used < 200
+
+
+def test_a_priority_that_is_not_finite_is_refused_and_changes_nothing():
+    buffer = FlatPrioritizedReplayBuffer(1000, seed=1)
+    buffer.add([episode(1, 50)])
+    buffer.sample(8, n_step=1)
+    priorities = np.ones(8)
+    priorities[5] = np.nan
+    with pytest.raises(NonFiniteNumber, match=r"replay buffer: the priority\[5\] is nan"):
+        buffer.update_priorities(priorities)
+    drawn = {tuple(row) for row in buffer.sample(1000, n_step=1)["obs"].tolist()}
+    assert len(drawn) == 50

@@ -164,6 +164,8 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """All environments of a simulation, stepped together; an ended one is reset by the next step (reward 0)."""
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - gymnasium declares it so
+    takes_seeds = True
+    """`reset` takes a seed for each environment, as gymnasium's SyncVectorEnv does."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation

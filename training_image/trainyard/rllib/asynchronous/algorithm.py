@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -45,11 +46,12 @@ from ray.rllib.utils.metrics import (
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from trainyard.episodes.records import Settings
-from trainyard.metrics import EPISODES
+from trainyard.metrics import EPISODES, NON_FINITE
 from trainyard.rllib.asynchronous.collector import CollectorSettings, EpisodeCollector
 from trainyard.rllib.asynchronous.correction import Corrected, correct
 from trainyard.rllib.asynchronous.episodes import Episode
-from trainyard.rllib.asynchronous.export import ActionRules, exploration_weights
+from trainyard.rllib.asynchronous.export import ActionRules, ModuleWeights, exploration_weights
+from trainyard.rllib.asynchronous.policy import PolicyWeights
 from trainyard.rllib.asynchronous.results import (
     ASYNCHRONOUS,
     DISCARDED,
@@ -65,6 +67,8 @@ from trainyard.rllib.asynchronous.results import (
 # leaves room for episodes much longer than the mean.
 LAG_FACTOR = 4
 MIN_LAG = 4
+SLOW_STEP = 30.0
+"""Seconds in one reset or step that are worth a word while everybody waits."""
 
 
 def default_max_policy_lag(environments: int, episodes_per_update: int) -> int:
@@ -86,6 +90,7 @@ class AsynchronousPPOConfig(PPOConfig):
         self.max_policy_lag: int | None = None
         self.runner_stall_s = 600.0
         self.recording: Settings | None = None
+        self.tolerate_non_finite = 0.0
         # The driver's own env runner only names the spaces and keeps the policy for evaluation.
         self.num_env_runners = 0
         self.num_envs_per_env_runner = 1
@@ -102,6 +107,7 @@ class AsynchronousPPOConfig(PPOConfig):
         max_policy_lag: int | None = NotProvided,
         runner_stall_s: float = NotProvided,
         recording: Settings | None = NotProvided,
+        tolerate_non_finite: float = NotProvided,
     ) -> AsynchronousPPOConfig:
         """Sets where episodes come from.
 
@@ -111,6 +117,7 @@ class AsynchronousPPOConfig(PPOConfig):
             default_max_policy_lag.
         runner_stall_s: seconds in one reset or step after which a runner is replaced.
         recording: what a recording wants of the episodes; None without one.
+        tolerate_non_finite: share of the episodes that may have numbers that are not finite, and are left out.
         """
         given = {name: value for name, value in locals().items() if name != "self" and value is not NotProvided}
         for name, value in given.items():
@@ -158,8 +165,12 @@ class AsynchronousPPO(PPO):
         self.collector = EpisodeCollector(config.make_env or _environment_of(config), _collector_settings(config))
         self._updates = 0
         self._discarded = 0
+        self._left_out = 0
+        self._published: int | None = None
         # Told of every episode that arrives, those that are too stale to learn from included.
         self.listeners: list[Callable[[list[Episode]], None]] = []
+        # Called about once a second while episodes are waited for; what it raises ends the wait.
+        self.on_wait: Callable[[str], None] = lambda words: None
         super().setup(config)
         self._rules = ActionRules.of(self.config)
         spec = self.config.get_multi_rl_module_spec(
@@ -167,9 +178,12 @@ class AsynchronousPPO(PPO):
         )
         self._module_spec = spec.rl_module_specs[DEFAULT_MODULE_ID]
         self._module: RLModule = self._module_spec.build()
-        self._publish()
+        # Not published: a checkpoint may be restored before the first step, and runners would play with random weights.
+        self._export()
 
     def training_step(self) -> None:
+        if self._published is None:
+            self._publish()
         episodes, lags = self._fresh_episodes()
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             batch = self._train_batch(episodes)
@@ -197,19 +211,30 @@ class AsynchronousPPO(PPO):
         super().cleanup()
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return {**super().get_state(*args, **kwargs), ASYNCHRONOUS: {"updates": self._updates}}
+        own = {"updates": self._updates, "discarded": self._discarded}
+        return {**super().get_state(*args, **kwargs), ASYNCHRONOUS: own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         own = state.pop(ASYNCHRONOUS, None)
         super().set_state(state)
+        if own:
+            # Those of a checkpoint of an earlier version are missing.
+            self._discarded = own.get("discarded", self._discarded)
         # Weights of an earlier attempt must not look older than those that runners have already.
         self._updates = max(self._updates + 1, own["updates"] if own else 0)
-        self._publish()
+        self._take_over_weights()
 
     def restore_from_path(self, *args: Any, **kwargs: Any) -> None:
         super().restore_from_path(*args, **kwargs)
         self._updates += 1
-        self._publish()
+        self._take_over_weights()
+
+    def _take_over_weights(self) -> None:
+        """Runners that play already are given the restored weights; others get them with the first step."""
+        if self._published is None:
+            self._export()
+        else:
+            self._publish()
 
     def _fresh_episodes(self) -> tuple[list[Episode], list[int]]:
         """Episodes for one update and each one's lag; those that are too stale are counted and left out."""
@@ -217,7 +242,7 @@ class AsynchronousPPO(PPO):
         episodes: list[Episode] = []
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             while len(episodes) < wanted:
-                arrived = self.collector.gather(wanted - len(episodes))
+                arrived = self.collector.gather(wanted - len(episodes), partial(self._wait, len(episodes), wanted))
                 self._log_episodes(arrived)
                 for listener in self.listeners:
                     listener(arrived)
@@ -225,6 +250,11 @@ class AsynchronousPPO(PPO):
                 self._discarded += len(arrived) - len(fresh)
                 episodes += fresh
         return episodes, [self._updates - episode.policy_version for episode in episodes]
+
+    def _wait(self, before: int, wanted: int, there: int) -> None:
+        slowest = self.collector.status().slowest
+        slow = f"; an environment has been in one reset or step for {slowest:.0f} s" if slowest >= SLOW_STEP else ""
+        self.on_wait(f"{before + there} of {wanted} episodes of this update are finished{slow}")
 
     def _train_batch(self, episodes: list[Episode]) -> MultiAgentBatch:
         observations = _as_tensor(np.concatenate([episode.observations[:-1] for episode in episodes]))
@@ -270,13 +300,18 @@ class AsynchronousPPO(PPO):
         return max(1, config.num_epochs * rows // (config.num_learners * config.minibatch_size))
 
     def _publish(self) -> None:
-        """Takes the Learner's weights over into the driver's module, its env runner, and what runners ask for."""
+        """Takes the Learner's weights over and makes them what runners ask for."""
+        self.collector.publish(self._export())
+        self._published = self._updates
+
+    def _export(self) -> PolicyWeights | ModuleWeights:
+        """Takes the Learner's weights over into the driver's module and its env runner; returns the runners' form."""
         weights = self.learner_group.get_weights()
         self._module.set_state(weights[DEFAULT_MODULE_ID])
         if self.env_runner is not None:
             self.env_runner.set_state({COMPONENT_RL_MODULE: weights})
         exported, self.not_numpy = exploration_weights(self._module, self._module_spec, self._updates, self._rules)
-        self.collector.publish(exported)
+        return exported
 
     def _lifetime(self, *key: str) -> int:
         return self.metrics.peek(key, default=0)
@@ -294,6 +329,10 @@ class AsynchronousPPO(PPO):
             log(EPISODE_LEN_MEAN, len(episode), **window)
             figures = {"return": episode.total_reward, "length": len(episode), **episode.figures}
             log(EPISODES, figures, reduce="item_series")
+        left_out = self.collector.status().left_out
+        for _ in range(left_out - self._left_out):
+            log(EPISODES, {NON_FINITE: 1.0}, reduce="item_series")
+        self._left_out = left_out
         steps, count = sum(len(episode) for episode in episodes), len(episodes)
         log(NUM_EPISODES, count, reduce="sum")
         log(NUM_EPISODES_LIFETIME, count, reduce="lifetime_sum")
@@ -337,6 +376,7 @@ def _collector_settings(config: AsynchronousPPOConfig) -> CollectorSettings:
         memory_per_runner=config.memory_per_episode_runner,
         stall=config.runner_stall_s,
         recording=config.recording,
+        tolerate=config.tolerate_non_finite,
     )
 
 

@@ -17,7 +17,9 @@ from typing import Any
 import gymnasium as gym
 import ray
 
+from trainyard.episodes.finite import FIELD, too_many
 from trainyard.episodes.records import Settings
+from trainyard.errors import NonFiniteNumber
 from trainyard.rllib.asynchronous.episode_runner import EpisodeRunner, RunnerSettings, Weights
 from trainyard.rllib.asynchronous.episodes import Delivery, Episode, Failure
 
@@ -43,6 +45,7 @@ class CollectorSettings:
         deaths: times in a row that one runner may die without delivering an episode before the run fails.
         start: seconds that the first answer of any runner may take.
         recording: what a recording wants of the episodes; None without one.
+        tolerate: share of the episodes that may have numbers that are not finite, and are left out.
     """
 
     runners: int
@@ -56,6 +59,7 @@ class CollectorSettings:
     deaths: int = 3
     start: float = 300.0
     recording: Settings | None = None
+    tolerate: float = 0.0
 
 
 @dataclass
@@ -70,6 +74,7 @@ class _Runner:
     failures_in_row: int = 0
     deaths_in_row: int = 0
     answered: bool = False
+    idle_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,8 @@ class CollectorStatus:
         replaced: runners replaced since the start.
         env_steps: steps made by all runners, unfinished and discarded episodes included.
         memory_bytes: private memory of each runner that has told it.
+        left_out: episodes that were left out, because a number of them is not finite.
+        slowest: the longest time that an environment was in one reset or step, when its runner answered last.
     """
 
     runners: int
@@ -87,6 +94,8 @@ class CollectorStatus:
     replaced: int
     env_steps: int
     memory_bytes: list[int] = field(default_factory=list)
+    left_out: int = 0
+    slowest: float = 0.0
 
 
 class EpisodeCollector:
@@ -103,7 +112,7 @@ class EpisodeCollector:
         self._version = -1
         self._ready: deque[Episode] = deque()
         self._pending: dict[ray.ObjectRef, _Runner] = {}
-        self._replaced = 0
+        self._replaced = self._finished = self._left_out = 0
         self._steps_of_replaced = 0
         self._started_at = time.monotonic()
         self._idle: list[_Runner] = [self._start(index, 0) for index in range(settings.runners)]
@@ -123,6 +132,7 @@ class EpisodeCollector:
 
         Raises:
             EnvironmentFailed: an environment raised several times in a row.
+            UserError: an environment raised one, or met a number that is not finite more often than is tolerated.
             RunnersFailed: runners do not start, or die again and again.
         """
         if self._weights is None:
@@ -141,6 +151,8 @@ class EpisodeCollector:
             replaced=self._replaced,
             env_steps=self._steps_of_replaced + sum(runner.env_steps for runner in runners),
             memory_bytes=[runner.memory_bytes for runner in runners if runner.memory_bytes is not None],
+            left_out=self._left_out,
+            slowest=max((runner.idle_seconds for runner in runners), default=0.0),
         )
 
     def actors(self) -> list[Any]:
@@ -164,6 +176,7 @@ class EpisodeCollector:
             incarnation=incarnation,
             envs=settings.envs_per_runner,
             recording=settings.recording,
+            tolerates=settings.tolerate > 0,
         )
         return _Runner(index, self._actor_class.remote(runner_settings), incarnation, time.monotonic())
 
@@ -196,6 +209,8 @@ class EpisodeCollector:
         runner.answered = True
         runner.env_steps = delivery.env_steps
         runner.memory_bytes = delivery.memory_bytes
+        runner.idle_seconds = delivery.idle_seconds
+        self._count_left_out(delivery)
         self._ready.extend(delivery.episodes)
         if delivery.episodes:
             runner.failures_in_row = runner.deaths_in_row = 0
@@ -206,7 +221,18 @@ class EpisodeCollector:
         else:
             self._ask(runner)
 
+    def _count_left_out(self, delivery: Delivery) -> None:
+        self._left_out += len(delivery.left_out)
+        self._finished += len(delivery.episodes) + len(delivery.left_out)
+        if delivery.left_out and too_many(self._left_out, self._finished, self._settings.tolerate):
+            raise NonFiniteNumber(
+                f"{self._left_out} of {self._finished} episodes had a number that is not finite; the last in "
+                f"{delivery.left_out[-1].words}; correct the environment, or raise {FIELD}"
+            )
+
     def _count_failure(self, runner: _Runner, failure: Failure) -> None:
+        if failure.user_error is not None:
+            raise failure.user_error
         runner.failures_in_row += 1
         if runner.failures_in_row >= self._settings.failures:
             raise EnvironmentFailed(

@@ -7,6 +7,7 @@ queue fills up and the threads wait, which bounds memory.
 
 from __future__ import annotations
 
+import logging
 import math
 import queue
 import threading
@@ -19,11 +20,19 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 
+from trainyard.episodes.copies import lent, own_info, own_observation
+from trainyard.episodes.finite import REMEDY, first_fault, is_finite
 from trainyard.episodes.infos import fields_of
 from trainyard.episodes.records import Settings
-from trainyard.metrics import EPISODE_METRICS, finite
-from trainyard.rllib.asynchronous.episodes import Delivery, Episode, EpisodeId, Failure
+from trainyard.errors import NonFiniteNumber, UserError
+from trainyard.metrics import EPISODE_METRICS, figures
+from trainyard.rllib.asynchronous.episodes import Delivery, Episode, EpisodeId, Failure, LeftOut
 from trainyard.rllib.asynchronous.policy import Step
+from trainyard.runs.seeds import Stream, sequence
+
+logger = logging.getLogger(__name__)
+
+Item = Episode | Failure | LeftOut
 
 # An environment that raised is built anew after this pause, so that a broken one does not spin.
 PAUSE_AFTER_FAILURE = 0.5
@@ -47,7 +56,8 @@ class Weights(Protocol):
 class RunnerSettings:
     """make_env: builds one environment; seed: of the run; envs: environments that step independently.
 
-    recording: what a recording wants of the episodes; None without one.
+    recording: what a recording wants of the episodes; None without one. tolerates: whether an episode with a number
+    that is not finite is left out instead of failing.
     """
 
     make_env: Callable[[], gym.Env]
@@ -56,6 +66,7 @@ class RunnerSettings:
     incarnation: int = 0
     envs: int = 1
     recording: Settings | None = None
+    tolerates: bool = False
 
 
 class EpisodeRunner:
@@ -65,7 +76,7 @@ class EpisodeRunner:
         self._settings = settings
         self._policy: Policy | None = None
         self._policy_arrived = threading.Event()
-        self._finished: queue.Queue[Episode | Failure] = queue.Queue(maxsize=settings.envs)
+        self._finished: queue.Queue[Item] = queue.Queue(maxsize=settings.envs)
         self._steps = [0] * settings.envs
         self._busy_since: list[float | None] = [None] * settings.envs
         self._memory = _MemoryReading()
@@ -80,18 +91,19 @@ class EpisodeRunner:
         if weights is not None:
             self._policy = weights.policy()
             self._policy_arrived.set()
-        episodes: list[Episode] = []
-        failures: list[Failure] = []
-        for item in self._take(timeout):
-            if isinstance(item, Episode):
-                episodes.append(item)
-            else:
-                failures.append(item)
-        return Delivery(episodes, failures, sum(self._steps), self._longest_busy(), self._memory.read())
+        items = self._take(timeout)
+        return Delivery(
+            [item for item in items if isinstance(item, Episode)],
+            [item for item in items if isinstance(item, Failure)],
+            sum(self._steps),
+            self._longest_busy(),
+            self._memory.read(),
+            [item for item in items if isinstance(item, LeftOut)],
+        )
 
-    def _take(self, timeout: float) -> list[Episode | Failure]:
+    def _take(self, timeout: float) -> list[Item]:
         """One item per environment at most: quick environments would go on and on to fill the answer."""
-        items: list[Episode | Failure] = []
+        items: list[Item] = []
         try:
             items.append(self._finished.get(timeout=timeout))
             while len(items) < self._settings.envs:
@@ -107,51 +119,68 @@ class EpisodeRunner:
     def _play(self, env_index: int) -> None:
         settings = self._settings
         key = (settings.index, settings.incarnation, env_index)
-        generator = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=key))
+        generator = np.random.default_rng(sequence(settings.seed, Stream.WHOLE_EPISODES, *key))
         env: gym.Env | None = None
+        seed: int | None = None
         number = 0
         self._policy_arrived.wait()
         while True:
+            item: Item
             try:
                 self._busy_since[env_index] = time.monotonic()
                 if env is None:
                     env = settings.make_env()
+                    # Once, as gymnasium asks: its episodes are one stream from there.
+                    seed = int(generator.integers(2**31))
                 episode_id = EpisodeId(settings.index, settings.incarnation, env_index, number)
-                item: Episode | Failure = self._episode(env, episode_id, generator)
                 number += 1
+                item, seed = self._episode(env, episode_id, generator, seed), None
+            except _Spoilt as spoilt:
+                item, seed = LeftOut(str(spoilt)), None
             except Exception as error:  # noqa: BLE001 - the user's environment may raise anything; the collector decides
                 name = f"{type(error).__name__}: {error}"
-                item = Failure(settings.index, env_index, name, traceback.format_exc())
+                own = error if isinstance(error, UserError) else None
+                item = Failure(settings.index, env_index, name, traceback.format_exc(), own)
+                _close(env)
                 env = None
             self._busy_since[env_index] = None
             self._finished.put(item)
             if isinstance(item, Failure):
                 time.sleep(PAUSE_AFTER_FAILURE)
 
-    def _episode(self, env: gym.Env, episode_id: EpisodeId, generator: np.random.Generator) -> Episode:
+    def _episode(
+        self, env: gym.Env, episode_id: EpisodeId, generator: np.random.Generator, seed: int | None
+    ) -> Episode:
+        """Play one episode. What it keeps of the environment's arrays and infos are copies."""
         policy = self._policy
         assert policy is not None
         start = time.monotonic()
         recording = self._settings.recording
         with_steps = recording is not None and recording.records_steps(episode_id.number)
-        observation, info = env.reset(seed=int(generator.integers(2**31)))
+        observation, info = env.reset(seed=seed)
+        observation = own_observation(observation)
+        self._check(episode_id, "its reset", observation=observation)
         observations, actions, rewards, log_probabilities = [observation], [], [], []
-        infos: list[dict[str, Any]] = [info]
+        infos: list[dict[str, Any]] = [own_info(info)]
         over = terminated = False
         while not over:
             step = policy.act(observation, generator)
-            observation, reward, terminated, truncated, info = env.step(step.for_env)
+            if not math.isfinite(step.log_probability):
+                raise NonFiniteNumber(f"the policy of {policy.version} updates gives {step.action} as an action")
+            observation, reward, terminated, truncated, info = env.step(lent(step.for_env))
+            observation = own_observation(observation)
             over = terminated or truncated
             observations.append(observation)
             actions.append(step.action)
             rewards.append(reward)
             log_probabilities.append(step.log_probability)
+            self._check(episode_id, f"step {len(rewards)}", observation=observation, reward=reward)
             if with_steps:
-                infos.append(dict(info))  # some environments give the same dictionary at every step
+                infos.append(own_info(info))
             self._steps[episode_id.env] += 1
             self._busy_since[episode_id.env] = time.monotonic()
         if not with_steps:
-            infos.append(info)
+            infos.append(own_info(info))
         return Episode(
             id=episode_id,
             observations=np.stack(observations),
@@ -160,10 +189,36 @@ class EpisodeRunner:
             log_probabilities=np.asarray(log_probabilities, dtype=np.float32),
             terminated=bool(terminated),
             policy_version=policy.version,
-            figures=finite(info.get(EPISODE_METRICS, {})),
+            figures=figures(info.get(EPISODE_METRICS, {}), EPISODE_METRICS),
             recorded=None if recording is None else fields_of(infos, start=0, with_steps=with_steps),
             seconds=time.monotonic() - start,
         )
+
+    def _check(self, episode: EpisodeId, place: str, **values: Any) -> None:
+        """Raises NonFiniteNumber, or _Spoilt where that is tolerated."""
+        for name, value in values.items():
+            if not is_finite(value):
+                words = (
+                    f"environment {episode.env} of runner {episode.runner}, episode {episode.number + 1}, {place}: "
+                    f"{first_fault(value, name)}"
+                )
+                if self._settings.tolerates:
+                    raise _Spoilt(words)
+                raise NonFiniteNumber(f"{words}; {REMEDY}")
+
+
+class _Spoilt(Exception):
+    """An episode with a number that is not finite, where that is tolerated."""
+
+
+def _close(env: gym.Env | None) -> None:
+    """An environment that failed may hold a process, a port or a licence."""
+    if env is None:
+        return
+    try:
+        env.close()
+    except Exception:
+        logger.warning("an environment that failed could not be closed either", exc_info=True)
 
 
 class _MemoryReading:

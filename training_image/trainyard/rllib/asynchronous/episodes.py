@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trainyard.episodes.infos import InfoFields
+from trainyard.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,23 @@ class Episode:
 
 @dataclass(frozen=True)
 class Failure:
-    """An environment that raised; traceback is what Python printed."""
+    """An environment that raised; traceback is what Python printed.
+
+    user_error: what it raised where only the user can correct that: no other try is made.
+    """
 
     runner: int
     env: int
     error: str
     traceback: str
+    user_error: UserError | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An episode that was given up, because a number of it is not finite; words: where, and which."""
+
+    words: str
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,7 @@ class Delivery:
         env_steps: steps that this incarnation of the runner has made.
         idle_seconds: the longest time that one of its environments has spent inside a single reset or step.
         memory_bytes: private memory of the runner's process; None where the system does not tell.
+        left_out: episodes that were given up since the last answer.
     """
 
     episodes: list[Episode]
@@ -79,3 +92,4 @@ class Delivery:
     env_steps: int
     idle_seconds: float
     memory_bytes: int | None
+    left_out: list[LeftOut] = field(default_factory=list)

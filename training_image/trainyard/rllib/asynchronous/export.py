@@ -6,6 +6,7 @@ shape is never misread.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.Identity: "linear",
 }
 TOLERANCE = 1e-4
+_torch_generator = threading.Lock()
 CHECKED_OBSERVATIONS = 16
 
 
@@ -160,7 +162,9 @@ class ModulePolicy:
 
     def act(self, observation: np.ndarray, generator: np.random.Generator) -> Step:
         batch = {Columns.OBS: torch.as_tensor(np.asarray(observation, dtype=np.float32))[None]}
-        with torch.no_grad():
+        # torch's distributions draw from torch's own generator, which the environments' threads share.
+        with torch.no_grad(), _torch_generator:
+            torch.manual_seed(int(generator.integers(2**63)))
             inputs = self._module.forward_exploration(batch)[Columns.ACTION_DIST_INPUTS]
             distribution = self._distribution.from_logits(inputs)
             action = distribution.sample()

@@ -5,6 +5,13 @@ are the stock Learner's to float tolerance (tests/training/test_lean_learner.py)
 RLlib Learners and the rule when they may be used. What does not: changes of an algorithm.
 """
 
-from trainyard.rllib.learners.choice import LEAN_LEARNERS, LearnerChoice, choose_learner, counterpart
+from trainyard.rllib.learners.choice import (
+    LEAN_LEARNERS,
+    STOCK_LEARNERS,
+    LearnerChoice,
+    choose_learner,
+    counterpart,
+    stock_learner,
+)
 
-__all__ = ["LEAN_LEARNERS", "LearnerChoice", "choose_learner", "counterpart"]
+__all__ = ["LEAN_LEARNERS", "STOCK_LEARNERS", "LearnerChoice", "choose_learner", "counterpart", "stock_learner"]

@@ -8,22 +8,53 @@ from typing import Any
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
 from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
+from ray.rllib.algorithms.impala.impala_learner import IMPALALearner
 from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 from ray.rllib.core.learner.learner import Learner
 
 from trainyard.rllib import compat
+from trainyard.rllib.learners.finite import ErrorsOfTheThread, FiniteGradients
 
 _HERE = "trainyard.rllib.learners"
 LEAN_LEARNERS: dict[type[Learner], tuple[str, ...]] = {
     PPOTorchLearner: (f"{_HERE}.lean_ppo:LeanPPOTorchLearner", "optimizer", "update", "PPO's loss"),
     DQNTorchLearner: (f"{_HERE}.lean_dqn:LeanDQNTorchLearner", "optimizer", "update", "targets"),
     SACTorchLearner: (f"{_HERE}.lean_sac:LeanSACTorchLearner", "optimizer", "update", "targets", "SAC's loss"),
-    APPOTorchLearner: (f"{_HERE}.lean_appo:LeanAPPOTorchLearner", "optimizer"),
-    IMPALATorchLearner: (f"{_HERE}.lean_appo:LeanIMPALATorchLearner", "optimizer"),
+    APPOTorchLearner: (f"{_HERE}.lean_appo:LeanAPPOTorchLearner", "optimizer", "update thread"),
+    IMPALATorchLearner: (f"{_HERE}.lean_appo:LeanIMPALATorchLearner", "optimizer", "update thread"),
 }
 """RLlib's Learner to the place of the lean one, which a Ray without one of those groups of names cannot import."""
+
+
+class StockPPOTorchLearner(FiniteGradients, PPOTorchLearner):
+    """RLlib's own, except that a gradient that is not finite ends the run; so are those below."""
+
+
+class StockDQNTorchLearner(FiniteGradients, DQNTorchLearner):
+    """As above, of DQN."""
+
+
+class StockSACTorchLearner(FiniteGradients, SACTorchLearner):
+    """As above, of SAC."""
+
+
+class StockAPPOTorchLearner(ErrorsOfTheThread, FiniteGradients, APPOTorchLearner):
+    """As above, of APPO."""
+
+
+class StockIMPALATorchLearner(ErrorsOfTheThread, FiniteGradients, IMPALATorchLearner):
+    """As above, of IMPALA."""
+
+
+STOCK_LEARNERS: dict[type[Learner], type[Learner]] = {
+    PPOTorchLearner: StockPPOTorchLearner,
+    DQNTorchLearner: StockDQNTorchLearner,
+    SACTorchLearner: StockSACTorchLearner,
+    APPOTorchLearner: StockAPPOTorchLearner,
+    IMPALATorchLearner: StockIMPALATorchLearner,
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +72,7 @@ def choose_learner(config: AlgorithmConfig) -> LearnerChoice:
     """The lean counterpart of the configured Learner where it computes the same, else the configured Learner itself."""
     choice = counterpart(config.learner_class)
     reason = choice.reason or _why_not_exact(config)
-    return LearnerChoice(config.learner_class, reason) if reason else choice
+    return LearnerChoice(stock_learner(config), reason) if reason else choice
 
 
 def counterpart(stock: type[Learner]) -> LearnerChoice:
@@ -50,6 +81,13 @@ def counterpart(stock: type[Learner]) -> LearnerChoice:
         return LearnerChoice(stock, f"there is no lean counterpart of {stock.__name__}")
     lean, reason = compat.lean(*LEAN_LEARNERS[stock])
     return LearnerChoice(lean or stock, reason)
+
+
+def stock_learner(config: AlgorithmConfig) -> type[Learner]:
+    """RLlib's own Learner, with the test of its gradients where it is one of those above."""
+    stock = config.learner_class or config.get_default_learner_class()
+    needed = ("finite gradients", "update thread") if issubclass(stock, IMPALALearner) else ("finite gradients",)
+    return stock if compat.why_not(*needed) else STOCK_LEARNERS.get(stock, stock)
 
 
 def _why_not_exact(config: AlgorithmConfig) -> str | None:

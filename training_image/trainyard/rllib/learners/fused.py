@@ -2,7 +2,7 @@
 
 RLlib 2.60's TorchLearner steps Adam parameter by parameter and tests every gradient with torch.isfinite, twice
 (measured on PPO's default CartPole network: a quarter of the update). Both are replaced by their multi-tensor form.
-When any gradient is not finite, RLlib's own method takes over for that update, so the outcome is RLlib's.
+A gradient that is not finite ends the run (`trainyard.rllib.learners.finite`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils.torch_utils import clip_gradients
+
+from trainyard.rllib.learners.finite import require_finite
 
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
 """Device types on which torch.optim.Adam(fused=True) exists and is tested by us or by torch."""
@@ -131,7 +133,10 @@ class FusedOptimizer(TorchLearner):
         # sends a finite update through RLlib's slower, equal path.
         known, self._finite = self._finite, set()
         unknown = [gradient for gradient in gradients if id(gradient) not in known]
-        return bool(unknown) and not torch.isfinite(_total_norm(unknown))
+        if not unknown or torch.isfinite(_total_norm(unknown)):
+            return False
+        require_finite(self, gradients_dict)
+        return True
 
     def _get_clip_function(self) -> Callable[..., Any]:
         return self._clip_gradients
@@ -141,9 +146,12 @@ class FusedOptimizer(TorchLearner):
     ) -> torch.Tensor | None:
         """RLlib's clip_gradients, all tensors at once where the global norm is meant and finite."""
         tensors = list(gradients.values())
-        if grad_clip is not None and grad_clip_by == "global_norm" and tensors and not any(t is None for t in tensors):
+        if grad_clip is not None and tensors and not any(t is None for t in tensors):
             norm = _total_norm(tensors)
-            if torch.isfinite(norm):
+            if not torch.isfinite(norm):
+                # Some of the ways to clip make a finite number of it.
+                require_finite(self, gradients)
+            elif grad_clip_by == "global_norm":
                 torch._foreach_mul_(tensors, torch.clamp(grad_clip / (norm + 1e-6), max=1.0))
                 self._finite.update(map(id, tensors))
                 return norm

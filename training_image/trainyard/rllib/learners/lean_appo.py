@@ -9,12 +9,13 @@ from __future__ import annotations
 from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
 from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
 
+from trainyard.rllib.learners.finite import ErrorsOfTheThread
 from trainyard.rllib.learners.fused import FusedOptimizer
 
 
-class LeanAPPOTorchLearner(FusedOptimizer, APPOTorchLearner):
+class LeanAPPOTorchLearner(ErrorsOfTheThread, FusedOptimizer, APPOTorchLearner):
     """APPO: fused Adam and one finite test per update."""
 
 
-class LeanIMPALATorchLearner(FusedOptimizer, IMPALATorchLearner):
+class LeanIMPALATorchLearner(ErrorsOfTheThread, FusedOptimizer, IMPALATorchLearner):
     """IMPALA: fused Adam and one finite test per update."""

@@ -122,8 +122,9 @@ class PPOLoss(torch.autograd.Function):
         error = values - batch[Postprocessing.VALUE_TARGETS]
         squared = error.square()
         per_row = coefficients.value * squared.clamp(max=coefficients.value_clip) - torch.minimum(plain, clipped)
-        # Where the clipped term is smaller, the ratio is outside of its range and has no gradient.
-        factor = torch.where(plain <= clipped, -plain, 0.0) * weights
+        # Where the clipped term is smaller, the ratio is outside of its range and has no gradient. A row that is not a
+        # number is not smaller: its gradient must not be 0, or training would go on without the row.
+        factor = torch.where(clipped < plain, 0.0, -plain) * weights
         gradient = factor.unsqueeze(-1) * terms.d_log_probability
         if coefficients.entropy:
             per_row -= coefficients.entropy * terms.entropy
@@ -133,9 +134,7 @@ class PPOLoss(torch.autograd.Function):
             assert terms.d_kl is not None
             per_row += coefficients.kl * terms.kl
             gradient += (coefficients.kl * weights).unsqueeze(-1) * terms.d_kl
-        value_gradient = torch.where(squared <= coefficients.value_clip, error, 0.0) * (
-            2 * coefficients.value * weights
-        )
+        value_gradient = torch.where(squared > coefficients.value_clip, 0.0, error) * (2 * coefficients.value * weights)
         if (mask := batch.get(Columns.LOSS_MASK)) is not None:
             # Rows that do not count may hold anything, and 0 times that is not always 0.
             per_row, value_gradient = torch.where(mask, per_row, 0.0), torch.where(mask, value_gradient, 0.0)

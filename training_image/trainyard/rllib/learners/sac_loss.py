@@ -79,13 +79,14 @@ class QNetwork:
 
     @contextmanager
     def constant(self) -> Iterator[None]:
-        """Gradients go through it to its inputs, not to its parameters."""
-        for parameter in self.parameters:
+        """Gradients go through it to its inputs, not to its parameters. Those that are frozen stay so."""
+        trained = [parameter for parameter in self.parameters if parameter.requires_grad]
+        for parameter in trained:
             parameter.requires_grad = False
         try:
             yield
         finally:
-            for parameter in self.parameters:
+            for parameter in trained:
                 parameter.requires_grad = True
 
 

@@ -13,6 +13,8 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from ray.rllib.utils.replay_buffers.episode_replay_buffer import EpisodeReplayBuffer
 
+from trainyard.episodes.finite import first_fault
+from trainyard.errors import NonFiniteNumber
 from trainyard.rllib.replay.priorities import PriorityTree
 from trainyard.rllib.replay.transitions import Chunk, Rows, TransitionStore, Walk
 
@@ -220,7 +222,13 @@ class FlatPrioritizedReplayBuffer(FlatReplayBuffer):
         return self._store.has_steps(int(np.min(n_step)))
 
     def update_priorities(self, priorities: NDArray[Any], module_id: str | None = None) -> None:
-        """Set the priorities (absolute TD errors) of the transitions that were sampled last."""
+        """Set the priorities (absolute TD errors) of the transitions that were sampled last.
+
+        Raises:
+            NonFiniteNumber: one of them is not finite: its row alone would be drawn from then on.
+        """
+        if not np.isfinite(priorities).all():
+            raise NonFiniteNumber(f"replay buffer: {first_fault(np.asarray(priorities), 'the priority')}")
         if len(priorities) != len(self._last_rows):
             raise ValueError(f"{len(priorities)} priorities for {len(self._last_rows)} sampled transitions")
         values = np.maximum(np.asarray(priorities, np.float64), SMALLEST_PRIORITY)

@@ -68,11 +68,14 @@ class RoundRunner(EnvRunner):
         steps = 0
         ended: list[Chunk] = []
         first = [len(episode) for episode in self._ongoing_episodes]
-        while steps < played.steps_per_round:
-            steps += self._step(steps, played, first, ended)
+        with self.blaming_the_network():
+            while steps < played.steps_per_round:
+                steps += self._step(steps, played, first, ended)
         played.steps += steps
         going_on = (
-            _chunk(episode, begin) for episode, begin in zip(self._ongoing_episodes, first, strict=True) if episode.t
+            _chunk(episode, begin)
+            for episode, begin in zip(self._ongoing_episodes, first, strict=True)
+            if episode.t and not self.is_left_out(episode)
         )
         chunks = [*ended, *going_on]
         played.ended_at = time.perf_counter()
@@ -111,7 +114,8 @@ class RoundRunner(EnvRunner):
                 self._make_on_episode_callback("on_episode_step", index, episodes)
             if episode.is_done:
                 self._make_on_episode_callback("on_episode_end", index, episodes)
-                ended.append(_chunk(episode, first[index]))
+                if not self.is_left_out(episode):
+                    ended.append(_chunk(episode, first[index]))
                 first[index] = 0
                 played.done.append(episode)
                 self._new_episode(index, episodes)
@@ -134,7 +138,7 @@ class RoundRunner(EnvRunner):
         actions = outputs.pop(Columns.ACTIONS)
         stepping = time.perf_counter()
         try:
-            results = self.env.step(outputs.pop(Columns.ACTIONS_FOR_ENV, actions))
+            results = self.step_environments(outputs.pop(Columns.ACTIONS_FOR_ENV, actions))
         except Exception as error:
             self.metrics.log_value(NUM_ENV_STEP_FAILURES_LIFETIME, 1, reduce="lifetime_sum")
             raise RuntimeError from error
@@ -166,6 +170,7 @@ class RoundRunner(EnvRunner):
             callbacks_functions=self.config.callbacks_on_sample_end,
             kwargs={"env_runner": self, "metrics_logger": self.metrics, "samples": samples},
         )
+        self.forget_ended()
 
     def _log(self, played: _Played) -> None:
         log = self.metrics.log_value
