@@ -86,13 +86,13 @@ images: venv ## Build the operator's and the training image
 deploy: venv ## Build the images and install or upgrade the operator on the development cluster
 	$(PY) -m dev.cluster deploy
 
-demo: venv ## The main job, live: cluster, images, operator, a TrainingRun, its trained policy
+demo: venv ## Show everything live: cluster, images, operator, a TrainingRun, its trained policy
 	@echo "==> the cluster (how long that takes is said next), then both images and the operator (a minute), then a run (two)"
 	$(PY) -m dev.cluster up
 	$(PY) -m dev.cluster deploy
 	$(PY) -m dev.demo
 
-ladder: venv ## Five runs, each asking for more than the one before: a Ray program to a 50-epoch portfolio; ends in one table
+ladder: venv ## Five runs, from a small Ray program to a 50-epoch portfolio; one table at the end
 	$(PY) -m dev.cluster up
 	$(PY) -m dev.cluster deploy
 	$(PY) -m dev.ladder
