@@ -307,7 +307,8 @@ def persistence(values: np.ndarray) -> float:
 
 def _slope_weights(x: np.ndarray) -> np.ndarray:
     """Weights of the values for the slope of their least-squares line; 0 if all x are the same."""
-    centred = x - x.mean()
+    from_first = x - x[0]  # sums of large values overflow
+    centred = from_first - from_first.mean()
     spread = float(centred @ centred)
     return centred / spread if spread > 0 else np.zeros(len(x))
 

@@ -104,8 +104,10 @@ def of_account(values: Sequence[Any], turnover: Sequence[Any] | None, periods_pe
     """Compute the finite figures of an account that an environment reports.
 
     An environment may report anything, and no report may end a run: an account that cannot be used (ruined, missing,
-    not finite) has no figures, and the log says so.
+    not finite) has no figures, and the log says so. An account with a single value has no figures either.
     """
+    if len(values) < 2:
+        return {}
     if not all(is_finite_number(value) and value > 0 for value in [*values, periods_per_year]):
         wrong = next(value for value in [*values, periods_per_year] if not is_finite_number(value) or value <= 0)
         logger.warning("an account has no performance figures: %r among its values or periods per year", wrong)
