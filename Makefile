@@ -15,7 +15,8 @@ TOGETHER := --no-print-directory --jobs 2 --output-sync=line
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help venv lint typecheck imports docs-check test test-fast test-unit test-apiserver test-training test-runs \
-        test-search test-e2e cluster cluster-down images deploy demo ladder bench bench-latency clean
+        test-search test-e2e cluster cluster-down images deploy demo ladder bench bench-latency \
+        fault-sweep kill-points parity verdict-rates ray-versions clean
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -86,13 +87,13 @@ images: venv ## Build the operator's and the training image
 deploy: venv ## Build the images and install or upgrade the operator on the development cluster
 	$(PY) -m dev.cluster deploy
 
-demo: venv ## The main job, live: cluster, images, operator, a TrainingRun, its trained policy
+demo: venv ## Show everything live: cluster, images, operator, a TrainingRun, its trained policy
 	@echo "==> the cluster (how long that takes is said next), then both images and the operator (a minute), then a run (two)"
 	$(PY) -m dev.cluster up
 	$(PY) -m dev.cluster deploy
 	$(PY) -m dev.demo
 
-ladder: venv ## Five runs, each asking for more than the one before: a Ray program to a 50-epoch portfolio; ends in one table
+ladder: venv ## Five runs, from a small Ray program to a 50-epoch portfolio; one table at the end
 	$(PY) -m dev.cluster up
 	$(PY) -m dev.cluster deploy
 	$(PY) -m dev.ladder
@@ -104,6 +105,24 @@ bench-latency: venv ## A TrainingRun against a RayJob on the development cluster
 	$(PY) -m dev.cluster up
 	$(PY) -m dev.cluster deploy
 	$(PY) -m tests.bench.latency
+
+# Proofs that take too long for `make test`; a small part of each is in the tests. docs/ has their results.
+fault-sweep: venv ## Each call of a run's life with each fault, on a real API server (about 40 minutes; docs/reliability.md)
+	@mkdir -p results
+	KUBEBUILDER_ASSETS="$$($(PY) -m dev.cluster assets)" $(PY) -m tests.apiserver.fault_sweep --table results/fault-sweep.md
+
+kill-points: venv ## A driver killed at each operation of a checkpoint write (docs/checkpoints.md)
+	$(PY) -m tests.bench.kill_points
+
+parity: venv ## Mutated files: the library's verdict against the API server's (docs/validation.md)
+	KUBEBUILDER_ASSETS="$$($(PY) -m dev.cluster assets)" $(PY) -m tests.apiserver.parity --count 10000 --traps 500 --seed 7
+
+verdict-rates: venv ## How often noise gets a verdict, and how often a rise is found (docs/analysis.md)
+	$(PY) -m tests.bench.verdict_rates --curves 1000
+
+RAY_VERSIONS ?= 2.54.1 2.59.0
+ray-versions: venv ## Training tests with other versions of Ray: RAY_VERSIONS="2.54.1 2.59.0" (docs/ray-versions.md)
+	$(PY) -m dev.ray_versions $(RAY_VERSIONS)
 
 clean: ## Remove caches of tools (keeps .venv and the cluster)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist results

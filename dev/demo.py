@@ -42,7 +42,7 @@ def report(custom: client.CustomObjectsApi, run: Run, console: Console) -> None:
     console.print(f"RayClusters left: {len(clusters)}")
     metrics = core.connect_get_namespaced_service_proxy_with_path("trainyard:8080", "trainyard-system", "metrics")
     lines = [line for line in metrics.splitlines() if f'name="{run["metadata"]["name"]}"' in line]
-    console.print(f"what Prometheus scrapes about it ({len(lines)} series; those that are not 0):")
+    console.print(f"metrics of the run for Prometheus ({len(lines)} series; only those that are not 0):")
     for line in (line for line in lines if not line.endswith(" 0.0")):
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 

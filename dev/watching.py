@@ -32,7 +32,7 @@ def remove_previous(custom: client.CustomObjectsApi, name: str, console: Console
     runs = custom.list_namespaced_custom_object(*API, field_selector=f"metadata.name={name}")["items"]
     if not runs:
         return
-    console.print(f"removing the run {name} of an earlier time")
+    console.print(f"removing the earlier run {name}")
     custom.delete_namespaced_custom_object(*API, name)
     while custom.list_namespaced_custom_object(*API, field_selector=f"metadata.name={name}")["items"]:
         time.sleep(0.3)

@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
         "--provider",
         choices=list(providers.PROVIDERS),
         help="existing: the cluster of TRAINYARD_KUBECONFIG or KUBECONFIG; kind: in Docker; node: this machine "
-        "(default: the one that is up, else the first of these that works)",
+        "(default: the one that is up, otherwise the first of these that works)",
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for name, (function, text) in COMMANDS.items():

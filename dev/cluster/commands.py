@@ -44,7 +44,7 @@ def _run_logged(words: list[str], cwd: Path | None, environment: dict[str, str],
         )
     output = log.read_text(errors="replace")
     if done.returncode != 0:
-        raise CommandFailed(shlex.join(words), done.returncode, f"{output[-TAIL_CHARACTERS:]}\n(all of it: {log})")
+        raise CommandFailed(shlex.join(words), done.returncode, f"{output[-TAIL_CHARACTERS:]}\n(the whole log: {log})")
     return output
 
 

@@ -36,7 +36,7 @@ def install_operator(kubectl: Kubectl) -> None:
             kustomization = sources() / "config" / "default" if shutil.which("go") else RELEASED
             kubectl("apply", "--server-side", "--force-conflicts", f"--kustomize={kustomization}")
     elif not kubectl.exists("deployment", DEPLOYMENT, "--namespace=default"):
-        STEPS.say("    KubeRay is there")
+        STEPS.say("    KubeRay is installed")
         return
     # Also after an earlier `up` that ended while its image was being pulled.
     with STEPS.step("waiting for KubeRay (its first start pulls its image)"):

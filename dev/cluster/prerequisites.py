@@ -77,7 +77,7 @@ def main() -> int:
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print("every Debian package is there")
+    print("every Debian package is installed")
     return 0
 
 

@@ -76,7 +76,7 @@ class Processes:
         """Raise with the end of its log when a recorded process has ended."""
         for name in self.names():
             if not self.is_running(name):
-                raise ClusterError(f"{name} has ended:\n{self.tail(name)}\n(all of it: {self.log(name)})")
+                raise ClusterError(f"{name} has ended:\n{self.tail(name)}\n(the whole log: {self.log(name)})")
 
     def forget_ended(self) -> None:
         """Drop the records of processes that are gone (after a reboot, all of them)."""

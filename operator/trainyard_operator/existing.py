@@ -94,7 +94,7 @@ class ExistingClusters:
             return Reason.TOKEN_MISSING, f"the RayCluster asks for a token, and {place} does not exist"
         return _decoded(secret.get("data", {}), source.key) or (
             Reason.TOKEN_MISSING,
-            f"the RayCluster asks for a token, and {place} holds none under the key {source.key}",
+            f"the RayCluster asks for a token, and {place} has no token under the key {source.key}",
         )
 
 

@@ -27,7 +27,7 @@ REASONS = {404: "NotFound", 409: "Conflict", 422: "Invalid", 429: "TooManyReques
 
 
 class Call(NamedTuple):
-    """One call of a life: the stage it was made in, what it is, and the how-manieth of these in that stage."""
+    """One call of a life: its stage, what it is, and its number among the equal calls of that stage."""
 
     stage: str
     what: str

@@ -96,20 +96,20 @@ class TestADeadWatch:
     ) -> None:
         """The connection stays open and carries nothing any more, as behind a load balancer that has forgotten it."""
         if plural == "trainingruns":
-            assert proxy.deaden(plural) == 1
+            until(lambda: proxy.deaden(plural) == 1, "its stream is silent", 20)
             world.runs.create(SPEC)
             started = time.monotonic()
             until(world.clusters, "the run is seen", 60)
         elif plural == "pods":
             world.runs.create(SPEC)
             cluster = world.cluster()
-            assert proxy.deaden(plural) == 1
+            until(lambda: proxy.deaden(plural) == 1, "its stream is silent", 20)
             world.kuberay.start_head(cluster)
             started = time.monotonic()
             world.phase("Running", seconds=60)
         else:
             cluster, _ = world.running()
-            assert proxy.deaden(plural) == 1
+            until(lambda: proxy.deaden(plural) == 1, "its stream is silent", 20)
             world.kuberay.suspend(cluster, True)
             started = time.monotonic()
             world.phase("Queued", seconds=60)

@@ -63,8 +63,12 @@ def test_defaults_are_filled_in_at_the_top(runs: Runs) -> None:
     [
         ("sampling", {}, {"envRunners": 1, "cpusPerEnvRunner": 1}),
         ("learner", {"gpus": 1}, {"implementation": "Auto", "count": 0, "cpus": 1, "gpus": 1}),
-        ("evaluation", {}, {"everyIterations": 1, "episodes": 10, "explore": False}),
-        ("test", {}, {"episodes": 10}),
+        (
+            "evaluation",
+            {},
+            {"everyIterations": 1, "episodes": 10, "explore": False, "maxStepsPerEpisode": 100_000},
+        ),
+        ("test", {}, {"episodes": 10, "maxStepsPerEpisode": 100_000}),
         ("checkpoints", {}, {"everyIterations": 10, "keep": 3}),
         ("cluster", {}, {"auth": "Token"}),
         (

@@ -148,7 +148,7 @@ class TestOnThisMachine:
         file = manifest(tmp_path, PPO | {"sampling": sampling, "stop": {"iterations": 2}})
         code, output = start("run", "-f", file).end()
         assert code == 0, output
-        assert f"{wanted} logical CPUs are needed and this machine has {wanted - 1}: processes share them" in output
+        assert f"{wanted} logical CPUs and this machine has {wanted - 1}: processes share them" in output
         assert "mine: finished" in output
         (folder,) = (tmp_path / "results").iterdir()
         assert re.fullmatch(r"mine-\d{8}-\d{6}", folder.name)

@@ -107,7 +107,7 @@ def test_scalars_and_arrays_of_one_element_are_numbers(value):
     assert is_finite_number(value)
 
 
-@pytest.mark.parametrize("value", OTHERS, ids=repr)
+@pytest.mark.parametrize("value", OTHERS, ids=lambda value: f"{type(value).__name__} {value}".partition(" at 0x")[0])
 def test_everything_else_is_none(value):
     assert as_number(value) is None
     assert finite({"a": value}) == {}

@@ -1,8 +1,8 @@
-"""What a run's curves say: has it converged, does it generalise, does it overfit. Pure functions of numbers.
+"""Judges a run's curves: has it converged, does it generalise, does it overfit? Pure functions of numbers.
 
-Every verdict comes with the numbers behind it, and with a word for not knowing. A rise or a fall counts when it is
-larger than noise (at the level :data:`LEVEL`, both directions together), and what it amounts to over the part that was
-looked at is at least :data:`RELEVANT` of the curve's whole range. docs/analysis.md has the rates of false findings.
+Every verdict has the numbers that it is based on, and there is a word for an unknown result. A rise or a fall counts if
+it is larger than noise (at the level :data:`LEVEL`, both directions together) and if it amounts to at least
+:data:`RELEVANT` of the curve's whole range over the examined part. docs/analysis.md has the rates of false findings.
 
 Neighbouring points of a curve may depend on each other (a moving average, a policy that drifts), so a least-squares
 line's own standard error does not hold. Errors here come from the noise's variogram, that of an autoregressive process
@@ -43,7 +43,7 @@ FEWEST_POINTS = 4
 # The allowance for the error of the persistence p found in k differences: (_CAUTION + _STEEPNESS * p^2) / k. Chosen on
 # the null curves of tests/bench/verdict_rates.py.
 _CAUTION, _STEEPNESS = 2.0, 50.0
-# The fewest degrees of freedom, however persistent the noise is: the differences still are as many as the points.
+# The fewest degrees of freedom, even for very persistent noise: there are still as many differences as points.
 _FEWEST_DEGREES = 2.2
 # Below this share of its size a curve's noise is rounding.
 _ROUNDING = 1e-12
@@ -53,7 +53,7 @@ Curve = Sequence[tuple[float, float]]
 
 
 class Trend(StrEnum):
-    """How the late part of a curve goes."""
+    """The trend of the late part of a curve."""
 
     IMPROVING = "Improving"
     CONVERGED = "Converged"
@@ -63,7 +63,7 @@ class Trend(StrEnum):
 
 
 class Overfitting(StrEnum):
-    """Whether the policy gets better on what it trains on and worse on what it does not."""
+    """Whether the policy becomes better on its training data and worse on other data."""
 
     NO = "No"
     SUSPECTED = "Suspected"
@@ -72,7 +72,7 @@ class Overfitting(StrEnum):
 
 
 class Gap(StrEnum):
-    """Whether training is better than other data; chance could have made a gap that is unclear."""
+    """Whether the policy is better on training data than on other data; `Unclear` if chance explains the gap."""
 
     BETTER = "Better"
     WORSE = "Worse"
@@ -92,7 +92,7 @@ class Estimate:
         return self.value > self.margin(level)
 
     def margin(self, level: float) -> float:
-        """What noise alone exceeds in a share `level` of all cases."""
+        """The value that noise alone exceeds in a share `level` of all cases."""
         from scipy.special import stdtrit  # takes long to import, and only the end of a run needs it
 
         return -float(stdtrit(self.degrees, level)) * self.standard_error
@@ -107,7 +107,7 @@ class Convergence:
             where it is surely small; else `Unclear`.
         slope: improvement per unit of x over the late part; positive is better, whatever the mode.
         slope_standard_error: of that slope.
-        late_gain: what the slope amounts to over the late part, as a share of the curve's whole range.
+        late_gain: the gain over the late part at this slope, as a share of the curve's whole range.
         diminishing_returns: late slope / early slope; below 1: progress slows down; NaN without an early rise.
         points: finite values of the curve.
     """
@@ -122,11 +122,11 @@ class Convergence:
 
 @dataclass(frozen=True)
 class Generalisation:
-    """A metric on the data of training against the same metric on other data.
+    """A metric on training data compared with the same metric on other data.
 
     Attributes:
         train, other: means over the episodes.
-        gap: how much better training is; negative where the other data is.
+        gap: how much better training is; negative if the other data is better.
         relative_gap: gap / |training value|; NaN when that is 0.
     """
 
@@ -158,8 +158,8 @@ class OverfittingVerdict:
 def convergence(curve: Curve, mode: Mode = "max") -> Convergence:
     """Judge the late part of a curve of (x, value) points; values that are not finite are left out.
 
-    Give each point's own episodes: a moving average is judged as rightly, but hides what it has averaged. With fewer
-    than twice :data:`FEWEST_POINTS` points the trend is ``TooShort`` and every number NaN.
+    Use points of each iteration's own episodes: the verdict on a moving average is as reliable, but averaging hides
+    changes. With fewer than twice :data:`FEWEST_POINTS` points the trend is ``TooShort`` and every number NaN.
     """
     x, y, unit = _columns(curve, mode)
     if len(x) < 2 * FEWEST_POINTS:
@@ -174,7 +174,7 @@ def convergence(curve: Curve, mode: Mode = "max") -> Convergence:
 
 
 def _trend(late: Estimate, span: float) -> Trend:
-    """`span` turns a slope into what it amounts to over the late part, as a share of the curve's range."""
+    """`span` turns a slope into the gain over the late part, as a share of the curve's range."""
     gain = late.value * span
     if abs(late.value) > late.margin(LEVEL / 2) and abs(gain) >= RELEVANT:
         return Trend.IMPROVING if gain > 0 else Trend.WORSENING
@@ -186,9 +186,9 @@ def _trend(late: Estimate, span: float) -> Trend:
 def generalisation(train: Sequence[float], other: Sequence[float], mode: Mode = "max") -> Generalisation:
     """Compare one metric on two sets of data, of each the values of its episodes (finite ones count).
 
-    Only a metric of the same meaning on both (a Sharpe ratio, a return of episodes of equal length) makes the gap mean
-    anything. The verdict is that of a rank test (Mann and Whitney 1947), which holds whatever the episodes'
-    distribution is. It is ``Unclear`` with fewer than two episodes of either, and where the means say the opposite.
+    The gap has a meaning only if the metric means the same on both (a Sharpe ratio, a return of episodes of equal
+    length). The verdict comes from a rank test (Mann and Whitney 1947), which is valid for every distribution of the
+    episodes. It is ``Unclear`` with fewer than two episodes of either, and if the means say the opposite.
     """
     mine, theirs = _finite(train), _finite(other)
     if not len(mine) or not len(theirs):
@@ -204,7 +204,7 @@ def generalisation(train: Sequence[float], other: Sequence[float], mode: Mode = 
 
 
 def overfitting(train: Curve, validation: Curve, mode: Mode = "max") -> OverfittingVerdict:
-    """Judge whether training went on to improve while validation fell.
+    """Judge whether training continued to improve while validation fell.
 
     - ``Yes``: validation worsens in its late part (:func:`convergence`), and training has improved since validation
       was at its best.
@@ -247,7 +247,7 @@ def _fell(y: np.ndarray) -> bool:
 
 
 def _rise_since(x: np.ndarray, y: np.ndarray, since: float) -> tuple[float, bool]:
-    """By what share of its range the late mean is above the value at `since`, and whether noise does not explain it."""
+    """The rise from the value at `since` to the late mean, as a share of its range, and whether it exceeds noise."""
     part = _late_points(y)
     width = part // 2
     start = min(max(int(np.searchsorted(x, since)) - width // 2, 0), len(y) - width)
@@ -306,14 +306,15 @@ def persistence(values: np.ndarray) -> float:
 
 
 def _slope_weights(x: np.ndarray) -> np.ndarray:
-    """What the values are weighted with for the slope of their least-squares line; 0 where all x are the same."""
-    centred = x - x.mean()
+    """Weights of the values for the slope of their least-squares line; 0 if all x are the same."""
+    from_first = x - x[0]  # sums of large values overflow
+    centred = from_first - from_first.mean()
     spread = float(centred @ centred)
     return centred / spread if spread > 0 else np.zeros(len(x))
 
 
 def _higher(mine: np.ndarray, theirs: np.ndarray) -> int:
-    """1 where the first values are higher by rank than chance explains, -1 where they are lower, else 0."""
+    """1 if the first values are higher by rank than chance explains, -1 if they are lower, otherwise 0."""
     if min(len(mine), len(theirs)) < 2:
         return 0
     from scipy.stats import mannwhitneyu
@@ -325,7 +326,7 @@ def _higher(mine: np.ndarray, theirs: np.ndarray) -> int:
 
 
 def as_numbers(prefix: str, found: Any) -> dict[str, float | str]:
-    """Flatten one of the results above to ``prefix/name`` entries, without what is NaN."""
+    """Flatten one of the results above to ``prefix/name`` entries, without NaN values."""
     flat = {f"{prefix}/{name}": value for name, value in asdict(found).items()}
     return {name: value for name, value in flat.items() if isinstance(value, str) or math.isfinite(value)}
 

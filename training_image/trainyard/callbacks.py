@@ -1,6 +1,6 @@
-"""Callbacks: one object per concern, told by the driver loop what happened.
+"""Callbacks: one object per concern; the driver loop calls them at every event of a run.
 
-A callback that must go on where it was after a restart keeps its state in `state_dict`; it is saved with every
+A callback that must continue after a restart returns its state from `state_dict`. The state is saved with every
 checkpoint and restored with it. Units: an iteration is one train() of the algorithm.
 """
 
@@ -44,7 +44,7 @@ class Evaluation:
         metrics: by their full names (`validation/return_mean`).
         episodes: RLlib's SingleAgentEpisode objects, whole, with observations, actions, rewards and infos.
         seconds: wall time.
-        figures: of each of the episodes, `return`, `length` and the environment's own figures.
+        figures: for each episode, `return`, `length` and the environment's own figures.
     """
 
     kind: Literal["validation", "test"]
@@ -87,11 +87,11 @@ class Callback:
         """Once, also after an error or SIGTERM. Called for every callback, even when another one raises."""
 
     def stop_reason(self, run: Run) -> str | None:
-        """Why the run should end after this iteration, or None; asked after the iteration and its evaluation."""
+        """The reason to end the run after this iteration, or None; called after the iteration and its evaluation."""
         return None
 
     def runner_callbacks(self) -> list[Callable[[], Any]]:
-        """What makes the RLlibCallbacks that run inside the env runners: their classes, or a partial of one."""
+        """The factories of the RLlibCallbacks that run inside the env runners: classes, or partials of classes."""
         return []
 
     def state_dict(self) -> dict[str, Any]:
@@ -99,4 +99,4 @@ class Callback:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned when the checkpoint was written."""
+        """Restore the state that `state_dict` returned when the checkpoint was written."""

@@ -21,17 +21,17 @@ def main() -> None:
 @main.command()
 @click.option("-f", "--file", "path", required=True, type=click.Path(path_type=Path), help="The TrainingRun (YAML).")
 @click.option(
-    "--ray-address", metavar="auto|HOST:PORT", help="Use the Ray cluster that runs there instead of this machine."
+    "--ray-address", metavar="auto|HOST:PORT", help="Use the Ray cluster at this address instead of this machine."
 )
 @click.option(
     "--results", default="results", show_default=True, type=click.Path(path_type=Path, file_okay=False),
-    help="Folder in which the run's own folder is made.",
+    help="Folder in which the run creates its own folder.",
 )  # fmt: skip
 def run(path: Path, ray_address: str | None, results: Path) -> None:
-    """Run a TrainingRun file without Kubernetes, with a live view; ends with a summary and a results folder."""
+    """Run a TrainingRun file without Kubernetes. Shows a live view, then a summary and the results folder."""
     from trainyard.launch import local
 
-    # Environments and trainables beside the user's file must be importable, here and in Ray's workers.
+    # Environments and trainables in the current folder must be importable, here and in Ray's workers.
     sys.path.insert(0, str(Path.cwd()))
     sys.exit(local.run_file(path, ray_address=ray_address, results=results))
 
@@ -39,7 +39,7 @@ def run(path: Path, ray_address: str | None, results: Path) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def report(folder: Path) -> None:
-    """Make the report of the run in FOLDER again: report.html, and its pictures in report/."""
+    """Make the report of the run in FOLDER again: report.html and its pictures in report/."""
     from trainyard.errors import EXIT_USER_ERROR, UserError
     from trainyard.reports.build import build
 
@@ -52,7 +52,7 @@ def report(folder: Path) -> None:
 
 @main.command()
 def drive() -> None:
-    """Run what TRAINYARD_RUN describes, on the head of a Ray cluster (started by the operator)."""
+    """Run the document in TRAINYARD_RUN on the head of a Ray cluster (the operator starts this command)."""
     from trainyard.launch import cluster
 
     sys.exit(cluster.drive(os.environ))
@@ -60,7 +60,7 @@ def drive() -> None:
 
 @main.command("drive-entrypoint")
 def drive_entrypoint() -> None:
-    """Run the program of spec.entrypoint, on the head of a Ray cluster (started by the operator)."""
+    """Run the program of spec.entrypoint on the head of a Ray cluster (the operator starts this command)."""
     from trainyard.launch import program
 
     sys.exit(program.drive(os.environ))

@@ -1,6 +1,6 @@
 """The errors that this package raises on purpose, and the exit code that each kind means to the operator.
 
-`UserError` is the user's to correct and is never retried (exit code 2); everything else is charged to `backoffLimit`.
+The user has to correct a `UserError`; it is never retried (exit code 2). Every other error counts for `backoffLimit`.
 """
 
 import difflib
@@ -17,7 +17,7 @@ EXIT_TERMINATED = 143
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with a specification: where, what, and what to do about it."""
+    """One fault of a specification: its field, what is wrong, and what to do about it."""
 
     field: str
     problem: str
@@ -29,7 +29,7 @@ class Fault:
 
 
 class TrainyardError(Exception):
-    """Root of the errors that this package raises on purpose."""
+    """Base class of the errors that this package raises on purpose."""
 
     exit_code = EXIT_FAILED
 
@@ -75,7 +75,7 @@ class RayNotStarted(TrainyardError):
 
 
 class InsufficientResources(UserError):
-    """What the run needs at the same time is more than there is; it would wait for ever."""
+    """The run needs more at the same time than there is; it would wait for ever."""
 
 
 class NonFiniteNumber(UserError):
@@ -88,13 +88,14 @@ class NonFiniteNumber(UserError):
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived.
 
-    A KeyboardInterrupt, because that is all that a call into Ray lets through (as a plain one; see `launch.Sigterm`);
-    anything else that a signal's handler raises in there is lost, and the driver goes on until it is killed.
+    It is a KeyboardInterrupt, because a call into Ray lets only this exception through (as a plain one; see
+    `launch.Sigterm`). Any other exception of a signal handler is lost there, and the driver continues until it is
+    killed.
     """
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The exception that the user's code raised, inside the wrapping of Ray and of RLlib (an empty RuntimeError)."""
+    """The exception that the user's code raised, without the wrappers of Ray and of RLlib (an empty RuntimeError)."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         return root_cause(cause)
@@ -144,7 +145,7 @@ def _out_of_memory(text: str) -> str:
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """Return `did you mean X?`, or the known names when nothing is near."""
+    """Return `did you mean X?`, or the known names if no name is similar."""
     matches = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if not matches:
         folded = {item.lower(): item for item in known}

@@ -1,4 +1,4 @@
-"""Importing by name: what a specification names as `package.module:attribute`, and modules under their old names."""
+"""Imports by name: `package.module:attribute` in a specification, and modules under their old names."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 
 from trainyard.errors import InvalidConfiguration
 
-# Where modules were in version 0.1 and where they are now, below `trainyard`: checkpoints of that time name their
-# classes so, and so may programs. Tested: every old name gives the module itself, not a second copy.
+# The modules' paths below `trainyard` in version 0.1, and their paths now. Checkpoints of that version name their
+# classes by the old paths, and programs may do so too. A test checks that an old path gives the module itself, not a
+# second copy.
 MOVED = {
     "algorithms": "training.config",
     "analyst": "observers.verdicts",
@@ -114,12 +115,12 @@ class MovedModules(MetaPathFinder):
         return ModuleSpec(name, _Moved(f"trainyard.{MOVED[old]}"))
 
     def install(self) -> None:
-        """First of all finders: the one of files would load a package's modules again under their old names."""
+        """Must be the first finder: the finder for files would load a package's modules again under their old names."""
         sys.meta_path.insert(0, self)
 
 
 class _Moved(Loader):
-    """Loads nothing: the module of the new name is the module of the old one."""
+    """Loads nothing: the old name gives the module of the new name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -137,7 +138,7 @@ def load(path: str, field: str) -> Any:
     """Import it.
 
     Raises:
-        InvalidConfiguration: there is no such module or attribute; `field` is the place to correct.
+        InvalidConfiguration: the module or attribute does not exist; `field` is the field to correct.
     """
     module_name, _, attribute = path.partition(":")
     if not (module_name and attribute):
@@ -149,12 +150,12 @@ def load(path: str, field: str) -> Any:
             field,
             f"{module_name!r} cannot be imported: {error}",
             "add it to spec.runtimeEnv.pip, to the image, or to a volume that spec.cluster's pod templates mount and "
-            "have on PYTHONPATH; trainyard run also finds what is in the current folder",
+            "have on PYTHONPATH; trainyard run also finds modules in the current folder",
         ) from error
     found = getattr(module, attribute, None)
     if found is None:
         candidates = [candidate for candidate in dir(module) if callable(getattr(module, candidate))]
         near = difflib.get_close_matches(attribute, candidates, n=1)
-        remedy = f"did you mean {near[0]!r}" if near else f"name something of {module.__file__}"
+        remedy = f"did you mean {near[0]!r}" if near else f"use a name that {module.__file__} defines"
         raise InvalidConfiguration.of(field, f"{module_name!r} has no {attribute!r}", remedy)
     return found

@@ -1,4 +1,4 @@
-"""The names of metrics, and what counts as a value. docs/metrics.md explains each name."""
+"""The names of metrics, and the test whether a value counts. docs/metrics.md explains each name."""
 
 import logging
 import math
@@ -34,7 +34,7 @@ EPISODE_METRICS = "episode_metrics"
 # In place of a finished episode's figures: a number of it was not finite, and it was left out.
 NON_FINITE = "non_finite"
 
-# Return, minimum and maximum are over this many finished episodes, whatever runner they come from.
+# Mean return, minimum and maximum are over this many finished episodes, from all runners.
 WINDOW_EPISODES = 100
 
 Metrics = dict[str, float]
@@ -44,10 +44,10 @@ _told: set[str] = set()
 
 
 def as_number(value: Any) -> int | float | None:
-    """The plain number that `value` is, NaN and infinity included; None for what is none.
+    """`value` as a plain number, also if it is NaN or infinite; None if it is not a number.
 
-    Numbers are Python's own, scalars of numpy and torch, and arrays and tensors of exactly one element. Booleans and
-    texts are none.
+    Numbers are those of Python, scalars of numpy and torch, and arrays and tensors of exactly one element. Booleans and
+    texts are not numbers.
     """
     if isinstance(value, int | float) and type(value) in (int, float):
         return value
@@ -63,7 +63,7 @@ def as_number(value: Any) -> int | float | None:
 
 
 def is_finite_number(value: Any) -> bool:
-    """Whether `value` counts: a real, finite number. A missing or NaN value is never a stop and never a best."""
+    """Whether `value` counts: a real, finite number. A missing or NaN value never stops a run and is never the best."""
     number = as_number(value)
     try:
         return number is not None and math.isfinite(number)
@@ -121,7 +121,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> Metrics:
 
 
 def better(value: float, than: float | None, mode: str, min_delta: float = 0.0) -> bool:
-    """Whether `value` improves on `than` by more than `min_delta`; anything finite improves on None."""
+    """Whether `value` is better than `than` by more than `min_delta`; every finite value is better than None."""
     if not is_finite_number(value):
         return False
     if than is None:

@@ -101,7 +101,7 @@ def add(image: StoredImage, reference: str) -> None:
         parent = chain
     done = subprocess.run([*CTR, "images", "import", "-"], input=archive(image, reference), capture_output=True)
     if done.returncode != 0:
-        raise ClusterError(f"containerd did not take the image {reference}: {done.stderr.decode(errors='replace')}")
+        raise ClusterError(f"containerd refused the image {reference}: {done.stderr.decode(errors='replace')}")
 
 
 def upper_folder(mounts: str) -> Path:

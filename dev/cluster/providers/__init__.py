@@ -66,7 +66,7 @@ def detect() -> str:
         return "node"
     raise ClusterError(
         "no cluster can be made here: start Docker (then kind is used), or run as root on Linux (then this machine "
-        "becomes a node), or name a cluster of yours with TRAINYARD_KUBECONFIG=FILE"
+        "becomes a node), or use your own cluster with TRAINYARD_KUBECONFIG=FILE"
     )
 
 

@@ -1,6 +1,6 @@
 """CAGE Challenge 2 (CybORG's Scenario2: 13 hosts, the blue agent defends) as a Gymnasium environment.
 
-CybORG is the user's to install, from its source: the package ``cyborg`` on PyPI is another project.
+The user has to install CybORG from its source: the package ``cyborg`` on PyPI is a different project.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RED_AGENTS = ("b_line", "meander", "sleep")
 
 INSTALL = (
     "install it without its dependencies from the source of github.com/cage-challenge/cage-challenge-2 (folder "
-    "CybORG; tried at commit 26ce1c1), with gym==0.26.2, prettytable and paramiko beside it, as "
+    "CybORG; tested at commit 26ce1c1), and also gym==0.26.2, prettytable and paramiko, as "
     "docs/environments.md shows"
 )
 
@@ -121,7 +121,9 @@ def _challenge(red_agent: str) -> Any:
     scenario = Path(inspect.getfile(CybORG)).parent / "Shared" / "Scenarios" / "Scenario2.yaml"
     if not scenario.is_file():
         raise InvalidConfiguration.of(
-            "spec.environment.name", f"the installed CybORG has no {scenario.name}: it is another challenge's", INSTALL
+            "spec.environment.name",
+            f"the installed CybORG has no {scenario.name}: it belongs to another challenge",
+            INSTALL,
         )
     return ChallengeWrapper(agent_name="Blue", env=CybORG(str(scenario), "sim", agents={"Red": agents[red_agent]}))
 

@@ -33,10 +33,10 @@ def priorities(order: Sequence[int]) -> np.ndarray:
 
 
 class ContextWrapper(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
-    """Draws a context at every reset, puts it behind the observation and into ``info["context"]``.
+    """Draws a context at every reset, appends it to the observation and puts it into ``info["context"]``.
 
-    The environment gets it too, as ``options["context"]`` of reset(), and may use it in its reward; or ``reward``
-    makes the reward of it.
+    The environment also gets it, as ``options["context"]`` of reset(), and may use it in its reward; or ``reward``
+    computes the reward from it.
 
     Args:
         env: environment whose observation space can be flattened to one Box.

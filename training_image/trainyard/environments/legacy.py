@@ -18,7 +18,7 @@ _FIELD = "spec.environment.name"
 
 
 def adapt(env: Any) -> gymnasium.Env[Any, Any]:
-    """Return ``env`` itself where it is a Gymnasium environment, else the old-API environment behind an adapter.
+    """Return ``env`` itself if it is a Gymnasium environment, otherwise the old-API environment behind an adapter.
 
     Raises:
         InvalidConfiguration: it is neither, or the package ``gym`` that it was written for is missing.
@@ -30,7 +30,7 @@ def adapt(env: Any) -> gymnasium.Env[Any, Any]:
         raise InvalidConfiguration.of(_FIELD, f"{name} has no reset() and step()", "name a Gymnasium environment")
     if isinstance(getattr(env, "action_space", None), gymnasium.Space):
         raise InvalidConfiguration.of(
-            _FIELD, f"{name} has Gymnasium spaces but is no gymnasium.Env", "derive it from gymnasium.Env"
+            _FIELD, f"{name} has Gymnasium spaces but is not a gymnasium.Env", "derive it from gymnasium.Env"
         )
     from shimmy.openai_gym_compatibility import GymV21CompatibilityV0, GymV26CompatibilityV0
 

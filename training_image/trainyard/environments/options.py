@@ -35,7 +35,7 @@ def read_options(kind: type[Options], config: Mapping[str, Any]) -> Options:
 
 
 def check_number(name: str, value: Any, minimum: float = -math.inf, maximum: float = math.inf) -> None:
-    """Refuse what is no finite number from ``minimum`` to ``maximum``, both included."""
+    """Refuse a value that is not a finite number from ``minimum`` to ``maximum``, both included."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or not minimum <= value <= maximum:
         raise InvalidConfiguration.of(
@@ -44,14 +44,14 @@ def check_number(name: str, value: Any, minimum: float = -math.inf, maximum: flo
 
 
 def check_integer(name: str, value: Any, minimum: int, maximum: int = 2**31) -> None:
-    """Refuse what is no whole number from ``minimum`` to ``maximum``, both included."""
+    """Refuse a value that is not a whole number from ``minimum`` to ``maximum``, both included."""
     check_number(name, value, minimum, maximum)
     if value != int(value):
         raise InvalidConfiguration.of(f"{PREFIX}.{name}", f"{value!r} is not a whole number", "give a whole number")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Refuse what is not one of ``choices``."""
+    """Refuse a value that is not one of ``choices``."""
     if value not in choices:
         near = difflib.get_close_matches(str(value), choices, n=1)
         remedy = f"did you mean {near[0]!r}" if near else f"choose one of {', '.join(choices)}"

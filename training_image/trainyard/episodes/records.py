@@ -1,4 +1,4 @@
-"""What travels to the recorder: plain data, cheap to make on an env runner and to send."""
+"""The data for the recorder: plain, and cheap to make on an env runner and to send."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Chunk(NamedTuple):
     """Consecutive steps of one episode.
 
     Attributes:
-        env, n: which environment of the source, and its how-manieth episode, both from 0.
+        env, n: number of the environment in the source, and number of the episode in the environment, both from 0.
         start: ``t`` of the first step.
         length, total_reward: of this chunk.
         finished: whether the episode ends with it; ``terminated`` and ``figures`` are then set.

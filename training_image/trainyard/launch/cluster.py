@@ -1,4 +1,4 @@
-"""`trainyard drive`: what the operator asks for, on the head of a Ray cluster (docs/decisions/0001)."""
+"""`trainyard drive`: the command that the operator submits to the head of a Ray cluster (docs/decisions/0001)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainyard.spec import sizing
 
 
 def drive(environ: Mapping[str, str]) -> int:
-    """Run what TRAINYARD_RUN says on the Ray cluster whose head this process runs on; return the exit code."""
+    """Run the document in TRAINYARD_RUN on the Ray cluster whose head runs this process; return the exit code."""
     console = Console(force_terminal=False, width=160)
     path = progress_path(environ)
     if not path.parent.is_dir():
@@ -53,7 +53,7 @@ def drive(environ: Mapping[str, str]) -> int:
 
 
 def _work_on_existing_cluster(job: Job) -> dict[str, Any]:
-    """Work on a Ray cluster that stays: what this run needs only while it runs is removed from its nodes."""
+    """Work on a Ray cluster that stays: the run's temporary files are removed from its nodes at the end."""
     place = job.storage
     try:
         with connected(job, "auto") as job:

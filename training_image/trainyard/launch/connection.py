@@ -1,4 +1,4 @@
-"""Connecting to Ray: what `ray.init` is given, what is imported meanwhile, and whether Ray has enough."""
+"""Connecting to Ray: the arguments of `ray.init`, imports at the same time, and whether Ray has enough resources."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _REMEDIES = {"CPU": "spec.sampling.envRunners or cpusPerEnvRunner", "GPU": "spec
 
 
 def ray_options(job: Job, **options: Any) -> dict[str, Any]:
-    """What `ray.init` is called with."""
+    """The arguments of `ray.init`."""
     own = {"runtime_env": job.requirements.runtime_env()} if job.requirements is not None else {}
     return {"logging_level": "WARNING", "log_to_driver": True, **own, **options}
 
 
 @contextmanager
 def connected(job: Job, address: str) -> Iterator[Job]:
-    """Connected to a Ray cluster that goes on running; at the end the clean-up that the specification asks for."""
+    """Connects to a Ray cluster that stays; at the end it cleans up as the specification says."""
     wanted = job.specification.cluster.cleanup or Cleanup()
     if not wanted.enabled:
         connect(lambda ray: ray.init(**ray_options(job, address=address)), job)
         yield job
         return
     cleanup = RayTrainingCleanup(wanted.servers, wanted.dry_run)
-    # In the folder that is removed on every node.
+    # Packages go into the folder that is removed on every node.
     job = replace(job, requirements=packages.of(job.specification, cleanup.folder))
     cleanup.ray_options = ray_options(job, address=address)
     with ExitStack() as stack:
@@ -49,7 +49,7 @@ def connected(job: Job, address: str) -> Iterator[Job]:
 
 
 def check_resources(need: sizing.Need, where: str) -> None:
-    """Refuse what would wait for ever on the connected Ray."""
+    """Refuse a run that would wait for ever on the connected Ray."""
     for kind, message in shortages(need, where):
         raise InsufficientResources(
             f"{message}; lower {_REMEDIES[kind]} (search: maxConcurrentTrials or resourcesPerTrial.{kind.lower()}; "
@@ -58,7 +58,7 @@ def check_resources(need: sizing.Need, where: str) -> None:
 
 
 def shortages(need: sizing.Need, where: str) -> Iterator[tuple[str, str]]:
-    """What the connected Ray has too little of: CPU or GPU, and how much."""
+    """Which resource the connected Ray has too little of (CPU or GPU), and how much it has."""
     import ray
 
     have = ray.cluster_resources()
@@ -68,11 +68,11 @@ def shortages(need: sizing.Need, where: str) -> Iterator[tuple[str, str]]:
 
 
 def connect(initialise: Callable[[Any], object], job: Job) -> None:
-    """Connect to Ray while RLlib is being imported; processes of future trials start and import meanwhile.
+    """Connect to Ray while RLlib is imported; processes of future trials start and import at the same time.
 
     Raises:
-        InvalidConfiguration: the environment cannot be made or there is no such trainable, which is known before there
-            is a Ray.
+        InvalidConfiguration: the environment cannot be made, or the trainable does not exist. This is found before the
+            connection to Ray.
     """
     specification = job.specification
     with ThreadPoolExecutor(1, thread_name_prefix="import-rllib") as pool:
@@ -106,7 +106,7 @@ def check_what_is_named(specification: Specification) -> None:
 
 
 def work(job: Job) -> dict[str, Any]:
-    """Do what the specification says on the connected Ray; return the summary."""
+    """Carry out the specification on the connected Ray; return the summary."""
     from trainyard.launch import workloads
 
     with job.requirements.blamed() if job.requirements is not None else nullcontext():

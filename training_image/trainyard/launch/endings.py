@@ -1,4 +1,4 @@
-"""What an end means: every one becomes the final progress line and an exit code."""
+"""The end of a run: every end becomes the final progress line and an exit code."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ MAX_FIRST_LINE = 600
 
 
 class Sigterm:
-    """Handler of SIGTERM: raises Terminated, and remembers it, since Ray passes on a plain KeyboardInterrupt."""
+    """Handler of SIGTERM: raises Terminated and remembers it, because Ray turns it into a plain KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.arrived = False
 
     def install(self) -> None:
-        """Ray replaces the handler when it connects, so this is called after that too."""
+        """Ray replaces the handler when it connects, so this is called again after that."""
         signal.signal(signal.SIGTERM, self)
 
     def __call__(self, number: int, frame: Any) -> None:

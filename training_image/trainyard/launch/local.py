@@ -1,4 +1,4 @@
-"""`trainyard run`: a person's file on this machine, or on a Ray cluster that runs already."""
+"""`trainyard run`: runs a file on this machine, or on an existing Ray cluster."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _work_here(job: Job) -> dict[str, Any]:
     machine = os.cpu_count() or 1
     if need.logical_cpus > machine:
         job.console.print(
-            f"{need.logical_cpus:g} logical CPUs are needed and this machine has {machine}: processes share them",
+            f"the run needs {need.logical_cpus:g} logical CPUs and this machine has {machine}: processes share them",
             style="yellow",
         )
     cpus = max(int(-(-need.logical_cpus // 1)), machine)
@@ -141,7 +141,7 @@ def _start_ray(ray: Any, options: dict[str, Any]) -> None:
 
 
 def _memory_bytes() -> int:
-    """Memory of this machine, or of this container where that is less."""
+    """Memory of this machine, or of this container if that is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.exists() else "max"

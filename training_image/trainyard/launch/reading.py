@@ -1,4 +1,4 @@
-"""What a run is told: its document, its identity, its progress file and its storage."""
+"""The input of a run: its document, its identity, its progress file and its storage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROGRESS_FOLDER_VARIABLE = "TRAINYARD_PROGRESS_DIR"
 
 
 def read_document(text: str) -> tuple[dict[str, Any], Specification]:
-    """Read the document and report all its faults together, those that only RLlib's signatures show included."""
+    """Read the document and report all its faults together, including those that only RLlib's signatures show."""
     document = manifest.read_text(text, source=RUN_VARIABLE)
     return document, parse_completely(document, parse_submitted)
 
@@ -41,7 +41,7 @@ def parse_completely(
 
 
 def _parameter_faults(spec: dict[str, Any]) -> list[Any]:
-    """Only asked for a specification that is refused anyway, because it imports RLlib."""
+    """Only called for a specification that is refused anyway, because this imports RLlib."""
     try:
         algorithm = parse({"algorithm": spec.get("algorithm"), "environment": {"name": "x"}, "stop": {"iterations": 1}})
     except InvalidConfiguration:
@@ -71,7 +71,7 @@ def progress_path(environ: Mapping[str, str]) -> Path:
 
 
 def open_storage(specification: Specification, identity: Identity, sink: Progress) -> RunStorage:
-    """The run's folder in a cluster (docs/decisions/0001); without storage, one that is lost with the pod."""
+    """The run's folder in a cluster (docs/decisions/0001); without storage, a folder that is lost with the pod."""
     folder = f"{identity.namespace}/{identity.name}/{identity.uid or identity.job_id}"
     wanted = specification.storage
     if wanted is not None and wanted.uri is not None:

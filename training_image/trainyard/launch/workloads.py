@@ -36,7 +36,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def tell_of_data(job: Job) -> None:
-    """Say how the price files were understood, and what in them may be wrong."""
+    """Report how the price files were read, and what in them may be wrong."""
     try:
         found = provenance.data_sets(job.specification)
     except InvalidConfiguration as error:
@@ -53,7 +53,7 @@ def tell_of_data(job: Job) -> None:
 
 
 def callbacks_of(job: Job) -> list[Callback]:
-    """What watches an algorithm run."""
+    """The observers of an algorithm run."""
     recording = [Recording()] if job.specification.recording is not None else []
     return [
         Analyst(),  # before those that write down its findings
@@ -76,7 +76,7 @@ def _run_program(job: Job, command: str) -> dict[str, Any]:
 
 
 def _exported(run: Run) -> dict[str, Any]:
-    """The best policy by validation as a file; without a validation nobody waits for torch.export."""
+    """Exports the best policy by validation to a file. Without a validation this is skipped, because it takes long."""
     if not run.selection.by_validation:
         return {}
     from trainyard.training import exporting

@@ -35,7 +35,7 @@ class Curves(Callback):
     """Writes both below the run's local folder; publishes them to remote storage with every checkpoint and at the end.
 
     A row of the table is written with a checkpoint or when the next iteration ends, because an evaluation may still add
-    to it. An attempt that goes on from a checkpoint so finds the curve that led there.
+    values to it. So an attempt that continues from a checkpoint finds the curve up to that checkpoint.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Curves(Callback):
         run.storage.publish(CSV_FILE, TENSORBOARD_FOLDER)
 
     def _flush_row(self, run: Run) -> None:
-        """Append the pending row; a metric seen for the first time makes the table anew, with its column."""
+        """Append the pending row. If it has a new metric, the whole table is written again, with a new column."""
         if not self._row:
             return
         row, self._row = self._row, {}
@@ -115,13 +115,13 @@ class Curves(Callback):
 
 
 def _take_over_events(storage: RunStorage) -> None:
-    """Publishing replaces the folder, so what an earlier attempt has published must be here too."""
+    """Publishing replaces the folder, so the files that an earlier attempt has published must be here too."""
     if not storage.is_local and TENSORBOARD_FOLDER in storage.list_folders("."):
         shutil.copytree(storage.download(TENSORBOARD_FOLDER), storage.local / TENSORBOARD_FOLDER, dirs_exist_ok=True)
 
 
 def _rows_until(run: Run) -> list[Metrics]:
-    """Rows of an earlier attempt up to the restored iteration; what it did after its last checkpoint is done again."""
+    """Rows of an earlier attempt up to the restored iteration; later iterations are done again."""
     text = run.storage.read_text(CSV_FILE)
     if text is None or not run.restored_iteration:
         return []

@@ -43,7 +43,7 @@ _WORTH_TELLING = {
 
 @dataclass
 class _Awaited:
-    """Metrics that something waits for, the condition that tells of missing ones, and what is not done until then."""
+    """Metrics that something waits for, the condition that reports missing ones, and what cannot be done until then."""
 
     condition: str
     metrics: tuple[str, ...]
@@ -140,7 +140,7 @@ class ProgressReporter(Callback):
                     self._progress.condition(condition, status, reason, f"{metric} is {latest[metric]:.0f}: {words}")
 
     def _look_for_metrics(self, run: Run, measured: str) -> None:
-        """Tell of what never has a value while something can be done about it."""
+        """Report metrics that never have a value, while the user can still do something about it."""
         self._chances[measured] += 1
         for awaited in self._awaited:
             missing = tuple(
@@ -171,7 +171,7 @@ class ProgressReporter(Callback):
             )
 
     def _publish(self, run: Run, latest: Metrics, *, now: bool) -> None:
-        """Metrics that are NaN now stay in, so that the line lists their names as non-finite."""
+        """Metrics that are NaN now are kept, so that the line lists their names as non-finite."""
         metrics = {name: value for name, value in run.metrics.items() if not name.startswith(names.RLLIB)}
         metrics |= {
             name: value
@@ -220,7 +220,7 @@ class ProgressReporter(Callback):
 
 
 def analysis_section(findings: Mapping[str, float | str]) -> dict[str, Any] | None:
-    """Findings in the wire's form: `overfitting/train_change` is `trainChange` of `overfitting`; None without any."""
+    """Findings in the form of a progress line: `overfitting/train_change` becomes `trainChange` in `overfitting`."""
     section: dict[str, Any] = {}
     for name, value in findings.items():
         subject, figure = name.split("/", 1)

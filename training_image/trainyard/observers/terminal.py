@@ -1,4 +1,4 @@
-"""What a person sees: a line per iteration, a live bar on a terminal, and tables at the end."""
+"""The output for people: a line per iteration, a live bar on a terminal, and tables at the end."""
 
 import time
 
@@ -16,7 +16,7 @@ from trainyard.runs.stopping import fraction_done
 
 
 class IterationLines(Callback):
-    """One line per iteration; on a terminal also a bar with the share that is done and the time that is left."""
+    """Prints a line per iteration; on a terminal also a bar with the finished share and the remaining time."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -32,7 +32,7 @@ class IterationLines(Callback):
         elif run.restored_iteration:
             self._console.print(f"goes on from the checkpoint of iteration {run.restored_iteration}")
         if run.lost_iterations:
-            self._console.print(f"iterations lost with the attempt before, and done again: {run.lost_iterations}")
+            self._console.print(f"iterations lost with the previous attempt, and done again: {run.lost_iterations}")
         if self._console.is_terminal:
             self._live = Live(self._bar(run), console=self._console, transient=True, refresh_per_second=4)
             self._live.start()

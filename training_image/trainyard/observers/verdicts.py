@@ -1,4 +1,4 @@
-"""Judges a run's curves at its end; what `trainyard.analysis` finds goes into summary, status and records."""
+"""Judges a run's curves at its end; the findings of `trainyard.analysis` go into summary, status and records."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Analyst(Callback):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        # A checkpoint of a version whose training curve was a moving average has none that could be judged.
+        # In an earlier version the training curve was a moving average: such a checkpoint has no usable curve.
         self._train = list(state.get("fresh", []))
         self._validation = list(state["validation"])
         self._trained.extend(state.get("trained", []))
@@ -68,7 +68,7 @@ class Analyst(Callback):
 
     def _gaps(self, run: Run) -> dict[str, float | str]:
         selected = run.selection.metric.removeprefix(VALIDATION) if run.selection.by_validation else ""
-        # Returns of episodes of different lengths do not compare.
+        # Returns of episodes of different lengths cannot be compared.
         candidates = [name for name in (selected, "total_return") if name and not name.startswith("return_")]
         validation = self._played.get("validation", [])
         name = next((name for name in candidates if _has(self._trained, name) and _has(validation, name)), None)

@@ -1,5 +1,5 @@
-"""What a run says while it works: the progress channel, `trainyard.report`, and numbers as people read them.
+"""Reporting while a run works: the progress channel, `trainyard.report`, and numbers in a form for people.
 
-What belongs here: writing snapshots and formatting. What does not: deciding what a run does. May import: spec and
+What belongs here: writing snapshots and formatting. What does not: decisions about a run. May import: spec and
 below.
 """

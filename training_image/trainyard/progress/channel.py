@@ -37,7 +37,7 @@ class ProgressFile:
         self.job_id = job_id
 
     def append(self, change: Callable[[Snapshot], Snapshot], *, final: bool = False) -> None:
-        """Append the snapshot that `change` makes of the last one (an empty one at first).
+        """Append the snapshot that `change` makes from the last snapshot (from an empty one at first).
 
         Nothing is appended after a final line.
         """
@@ -78,7 +78,7 @@ def _last_line(descriptor: int) -> Snapshot:
 
 
 class Progress:
-    """A driver's current snapshot, published at most every `interval` seconds unless something changed its state.
+    """A driver's current snapshot, published at most every `interval` seconds, or at once when its state changes.
 
     Any thread may change and publish it.
     """
@@ -110,7 +110,7 @@ class Progress:
             self.file.append(lambda _: self.snapshot)
 
     def condition(self, type_: str, status: str, reason: str, message: str) -> None:
-        """Set a condition that people should know of, and publish it at once."""
+        """Set a condition that people should see, and publish it at once."""
         with self._lock:
             others = [item for item in self.snapshot.get("conditions", []) if item["type"] != type_]
             new = {"type": type_, "status": status, "reason": reason, "message": message}
@@ -133,7 +133,7 @@ def failure(kind: str, reason: str, message: str, field: str = "") -> dict[str, 
 
 
 def _clip_middle(text: str, limit: int) -> str:
-    """Keep both ends: a traceback says what at its end, and a list of faults names the first at its beginning."""
+    """Keep both ends: a traceback has its message at the end, and a list of faults has its first fault at the start."""
     if len(text) <= limit:
         return text
     half = (limit - 5) // 2
@@ -141,7 +141,7 @@ def _clip_middle(text: str, limit: int) -> str:
 
 
 def encode(snapshot: Snapshot) -> bytes:
-    """Return the line of `snapshot`: finite numbers only, bounded, newline-terminated."""
+    """Return the line for `snapshot`: only finite numbers, of limited length, with a newline at the end."""
     non_finite: list[str] = []
     line = _without_non_finite(_bounded(snapshot), "", non_finite)
     if non_finite:

@@ -1,4 +1,4 @@
-"""`trainyard.report(...)`: one line that gives any Ray program progress, metrics and trials in its TrainingRun."""
+"""`trainyard.report(...)`: shows the progress, metrics and trials of any Ray program in its TrainingRun."""
 
 import os
 from collections.abc import Mapping
@@ -31,15 +31,14 @@ def report(
     metrics: Mapping[str, float] | None = None,
     trial: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Report where the program is; what is not given stays as it was reported last.
+    """Report the progress of the program; values that are not given stay as they were reported last.
 
     Call it from the program that `spec.entrypoint` starts (not from its Ray tasks, which may run on another pod).
-    Outside a TrainingRun there is nobody to report to: nothing happens and False is returned, so that a program needs
-    no change to run on its own.
+    Outside a TrainingRun nothing happens and False is returned, so a program also runs alone without a change.
 
     Args:
         percent: share of the work that is done, 0 to 100.
-        iteration: steps of the program's own kind.
+        iteration: number of the step; the program decides what a step is.
         env_steps: environment steps so far, of all workers together.
         episodes: finished episodes so far.
         episode_return_mean: mean return of recent episodes.
@@ -105,7 +104,7 @@ def _check(given: Mapping[str, float | None], trial: Mapping[str, Any] | None) -
             raise ValueError(f"{name} is {count!r}; give a whole number of at least 0")
     if trial is not None:
         if not trial.get("id"):
-            raise ValueError("trial has no id; give each trial a name of its own")
+            raise ValueError("trial has no id; give each trial its own name")
         if trial.get("state", "Running") not in TRIAL_STATES:
             raise ValueError(f"trial state is {trial['state']!r}; use one of {', '.join(TRIAL_STATES)}")
 
@@ -118,7 +117,7 @@ def _with_trial(trials: Snapshot | None, trial: Mapping[str, Any]) -> Snapshot:
 
 
 def count_trials(items: list[Snapshot], total: int | None = None) -> Snapshot:
-    """The `trials` section for these trials; trials not listed of `total` count as pending."""
+    """The `trials` section for these trials; the trials of `total` that are not listed count as pending."""
     counts = {state: sum(1 for item in items if item["state"] == state) for state in TRIAL_STATES}
     total = max(total or 0, len(items))
     return {

@@ -1,4 +1,4 @@
-"""Numbers and tables as people read them: in the terminal and in reports."""
+"""Numbers and tables in a form for people, in the terminal and in reports."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ from rich.table import Table
 
 
 def duration(seconds: float) -> str:
-    """`4.2 s`, `3 min 20 s`, `2 h 05 min`; a dash for what is not finite."""
+    """`4.2 s`, `3 min 20 s`, `2 h 05 min`; a dash if the number is not finite."""
     if not math.isfinite(seconds):
         return "\N{EN DASH}"
     if seconds < 60:
@@ -20,7 +20,7 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """A metric in few characters; a dash for none. A count has no decimals, a value below 1 has four.
+    """A metric in few characters; a dash for None. A count has no decimals, a value below 1 has four.
 
     A parameter of a search may be a truth value, which is written as in the file that it came from.
     """
@@ -36,7 +36,7 @@ def number(value: float | None) -> str:
 
 
 def summary_table(rows: dict[str, Any], title: str) -> Table:
-    """Two columns: what and its value."""
+    """A table of two columns: names and values."""
     table = Table(title=title, title_justify="left", show_header=False, title_style="bold")
     for key, value in rows.items():
         table.add_row(key, number(value) if isinstance(value, int | float) else str(value))

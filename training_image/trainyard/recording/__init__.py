@@ -1,5 +1,5 @@
 """Records of a run in a database: runs, attempts, trials, iterations, episodes, steps, trades, evaluations.
 
-What belongs here: the schema with its migrations, the one recorder that writes, what runs on the env runners, and the
+What belongs here: the schema with its migrations, the recorder that writes, the code on the env runners, and the
 driver's callback. Importing this package imports neither Ray nor SQLAlchemy. docs/database.md explains the tables.
 """

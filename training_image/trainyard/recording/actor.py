@@ -1,7 +1,7 @@
-"""The recorder as a Ray actor: one per run, on the driver's node, found by its name. A search has one for its trials.
+"""The recorder as a Ray actor: one per run, on the driver's node, found by its name. The trials of a search share one.
 
-Ray stops it with the driver's job. It is not restarted: a recorder that died has lost what it had not committed, and
-the run must not go on as if nothing had happened.
+Ray stops it with the driver's job. It is not restarted: a recorder that died has lost its uncommitted data, and
+the run must not continue as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class RecorderActor(Recorder):
         url: SQLAlchemy URL; never logged.
         run: the run and the attempt.
         settings: for the env runners, which ask for them here.
-        publish: copies a database that is a file to where it outlives this node. Called here, between two commits, so
-            that what is copied is whole.
+        publish: copies the file of a SQLite database to a place that does not depend on this node. It is called here,
+            between two commits, so that the copy is complete.
     """
 
     def __init__(self, url: str, run: RunRecord, settings: Settings, publish: Callable[[], None]) -> None:
@@ -50,7 +50,7 @@ class RecorderActor(Recorder):
         self.add(Batch.unpacked(batch))
 
     def checkpoint(self) -> int:
-        """Flush and publish, so that the database never knows less than the checkpoint; return the position."""
+        """Flush and publish, so that the database always contains what the checkpoint contains; return the position."""
         position = self.flush()
         self._publish()
         return position

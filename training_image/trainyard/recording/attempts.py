@@ -1,4 +1,4 @@
-"""Attempts of a run and their trials: registering one, and cutting off what it does not stand on."""
+"""Attempts of a run and their trials: registers one, and supersedes earlier rows on which it is not based."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def register_attempt(connection: Connection, run: RunRecord, now: datetime) -> t
 
 
 def begin_trial(connection: Connection, run_id: int, attempt: int, trial: TrialRecord, now: datetime) -> None:
-    """Begin a trial in this attempt, and cut off what earlier attempts at it wrote after its checkpoint."""
+    """Begin a trial in this attempt, and supersede the rows that its earlier attempts wrote after its checkpoint."""
     _supersede(connection, run_id, attempt, trial.trial, trial.restored_position or 0)
     connection.execute(
         insert(TrialRow).values(
@@ -63,7 +63,7 @@ def begin_trial(connection: Connection, run_id: int, attempt: int, trial: TrialR
 
 
 def _supersede(connection: Connection, run_id: int, attempt: int, trial: str, position: int) -> None:
-    """Cut the trial's earlier attempts off at ``position``, where they were not cut off before it already."""
+    """Cut the trial's earlier attempts off at ``position``, unless they were cut off earlier already."""
     connection.execute(
         update(TrialRow)
         .where(

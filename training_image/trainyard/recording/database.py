@@ -1,4 +1,4 @@
-"""Connecting to a recording database, bringing it to the current schema, and writing many rows quickly."""
+"""Connects to a recording database, migrates it to the current schema, and writes many rows quickly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIELD = "spec.recording.database"
 # Any number, the same for every process that migrates a PostgreSQL database.
 _MIGRATION_LOCK = 5_812_407_733
 
-# In one statement for SQLite; more gain nothing.
+# Rows in one statement for SQLite; more rows are not faster.
 VALUES_AT_ONCE = 200
 
 
@@ -27,20 +27,20 @@ def open_database(url: str) -> Engine:
     """Return an engine for SQLite or PostgreSQL.
 
     Raises:
-        InvalidConfiguration: the URL is not understood, or names another database. The URL is not shown: it may
-            hold a password.
+        InvalidConfiguration: the URL is not valid, or is for another kind of database. The URL is not shown, because
+            it may contain a password.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise InvalidConfiguration.of(
-            FIELD, "the secret's url is no database URL", "write postgresql://user:password@host:5432/database"
+            FIELD, "the secret's url is not a database URL", "write postgresql://user:password@host:5432/database"
         ) from error
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     elif backend != "sqlite":
-        raise InvalidConfiguration.of(FIELD, f"the secret's url is of {backend}", "use PostgreSQL or SQLite")
+        raise InvalidConfiguration.of(FIELD, f"the secret's url is for {backend}", "use PostgreSQL or SQLite")
     try:
         engine = create_engine(parsed, pool_pre_ping=True)
     except (NoSuchModuleError, ImportError) as error:
@@ -53,7 +53,7 @@ def open_database(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    """Set what SQLite needs for each connection.
+    """Set SQLite's options for each connection.
 
     The journal is a rollback journal (SQLite's default), not a write-ahead log: the file may lie on a network volume,
     where a write-ahead log is not safe.
@@ -66,7 +66,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring a database to the current schema; a new one gets it whole. Several processes may call this at once."""
+    """Migrate a database, also an empty one, to the current schema. Several processes may call this at once."""
     from alembic import command
     from alembic.config import Config
 
@@ -82,7 +82,7 @@ def migrate(engine: Engine) -> None:
 def insert_columns(
     connection: Connection, table: type[DeclarativeBase], columns: Mapping[str, Sequence[Any]], **constants: Any
 ) -> None:
-    """Insert rows that are given column by column, in the fastest way of each database; no rows, nothing to do.
+    """Insert rows that are given column by column, in the fastest way for each database. Without rows it does nothing.
 
     Args:
         connection: inside a transaction.

@@ -1,8 +1,8 @@
 """The driver's side of the recording: starts the recorder, tells it of iterations and evaluations, keeps its position.
 
-With every checkpoint the recorder's position is saved: an attempt that goes on from it supersedes what was written
-after. Where the storage is remote, the recorder publishes its SQLite file before each checkpoint, so that the database
-never knows less than the checkpoint.
+Every checkpoint contains the recorder's position: an attempt that continues from it supersedes all later rows.
+If the storage is remote, the recorder publishes its SQLite file before each checkpoint, so that the database
+always contains what the checkpoint contains.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Recording(Callback):
         import ray
 
         if _is_synchronous(run):
-            # Every sample of the iteration is back, so nobody waits long; the rows then carry its number exactly.
+            # All samples of the iteration are back, so the wait is short; then the rows have exactly its number.
             self._flush_runners()
         values = finite(iteration.metrics)
         ray.get(
@@ -106,7 +106,7 @@ class Recording(Callback):
         try:
             self._end(run, outcome)
         except Exception:
-            # It may well be what ended the run; the run's own error is the one to show.
+            # This error may also have ended the run; the run's own error is the one to show.
             logger.exception("the end of the failed run could not be recorded")
 
     def state_dict(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Recording(Callback):
         self._restored = state
 
     def _record_whole(self, run: Run, episodes: list[Any]) -> None:
-        """Not waited for here: an iteration's row and a checkpoint are, and the recorder takes calls in order."""
+        """Does not wait: later calls (for an iteration, a checkpoint) wait, and the recorder handles calls in order."""
         from trainyard.recording.from_asynchronous import batches_of
 
         for batch in batches_of(episodes, settings_of(run.specification), self.trial):
@@ -133,7 +133,7 @@ class Recording(Callback):
         self._run.foreach_env_runner(flush_runner)
 
     def _join(self, run: Run) -> Any:
-        """Return the recorder, which knows this attempt now."""
+        """Return the recorder, in which this attempt is now registered."""
         return start(run, restored_iteration=run.restored_iteration, restored_position=self._restored_position(run))
 
     def _end(self, run: Run, outcome: Outcome) -> None:
@@ -202,13 +202,13 @@ def start(run: Run, **of_this_attempt: Any) -> Any:
 
 
 def identity_of(run: Run | None) -> str:
-    """What stays the same over the attempts of a run: its uid; without Kubernetes, its name and results folder."""
+    """The identity of a run, the same in all attempts: its uid; without Kubernetes, its name and results folder."""
     assert run is not None
     return run.identity.uid or f"{run.identity.name}@{run.storage.uri}"[-128:]
 
 
 def database_url(run: Run) -> str:
-    """The URL from the secret, or that of a SQLite file in the run's own folder."""
+    """The URL from the secret, or the URL of a SQLite file in the run's own folder."""
     recording = run.specification.recording
     if recording is not None and recording.database is not None:
         url = os.environ.get(URL_VARIABLE)

@@ -1,4 +1,4 @@
-"""Recording what asynchronous collection brings to the driver: episodes that are whole already."""
+"""Records the whole episodes that asynchronous collection brings to the driver."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The recorder: the one writer of a run's rows. It knows the database and nothing of Ray.
+"""The recorder: the only writer of a run's rows. It uses the database and does not depend on Ray.
 
-Every commit first raises ``runs.position`` on the condition that the run still belongs to this attempt. A recorder
-that was left behind (its driver lost its head node, and another attempt has begun) cannot write a row any more.
+Every commit first raises ``runs.position``, on the condition that the run still belongs to this attempt. An old
+recorder (its driver lost its head node, and another attempt has begun) cannot write rows any more.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RETRY_SECONDS = 1.0
 
 
 class RecordingError(TrainyardError):
-    """The records cannot be written; a run does not go on without them."""
+    """The records cannot be written; the run does not continue without them."""
 
 
 class Recorder:
@@ -41,7 +41,7 @@ class Recorder:
     Args:
         engine: a database that is migrated to the current schema.
         run: the run and the attempt. Registering a trial, or a run without a search, supersedes what earlier attempts
-            wrote after the checkpoint that this one goes on from.
+            wrote after the checkpoint from which this one continues.
         clock: the time of the rows.
     """
 
@@ -65,24 +65,24 @@ class Recorder:
 
     @property
     def position(self) -> int:
-        """Number of the last commit; what is not flushed yet comes after it."""
+        """Number of the last commit; data that is not flushed yet gets a later number."""
         return self._position
 
     def register_runner(self, trial: str, kind: str, runner: int) -> int:
-        """Return the incarnation of a runner's process: how many came before it in this attempt."""
+        """Return the incarnation of a runner's process: the number of its earlier processes in this attempt."""
         key = (trial, kind, runner)
         self._incarnations[key] = self._incarnations.get(key, -1) + 1
         return self._incarnations[key]
 
     def add(self, batch: Batch) -> None:
-        """Take a batch; it is committed soon, and at the latest by the next flush."""
+        """Accept a batch; it is committed soon, at the latest by the next flush."""
         self._pending.append((batch, None))
         self._pending_steps += batch.steps
         if self._pending_steps >= COMMIT_STEPS or time.monotonic() - self._committed_at >= COMMIT_SECONDS:
             self.flush()
 
     def flush(self) -> int:
-        """Commit everything that was taken; return the position."""
+        """Commit everything that was accepted; return the position."""
         if self._pending:
             pending, self._pending, self._pending_steps = self._pending, [], 0
             self._commit(lambda connection, position: self._write_batches(connection, position, pending))
@@ -93,7 +93,7 @@ class Recorder:
         self._commit(lambda connection, _: self._begin(connection, trial))
 
     def end_trial(self, trial: str, outcome: str) -> None:
-        """Flush, and note how a trial ended; nothing to note for one that has an end already."""
+        """Flush, and record how a trial ended, unless its end is recorded already."""
         self.flush()
         self._commit(
             lambda connection, _: connection.execute(
@@ -114,7 +114,7 @@ class Recorder:
         metrics: Mapping[str, float],
         trial: str = MAIN_TRIAL,
     ) -> None:
-        """Write an iteration, after everything that was taken before it."""
+        """Write an iteration, after everything that was accepted before it."""
         self.flush()
         row = self._of_trial(trial) | {
             "iteration": iteration,
@@ -148,7 +148,7 @@ class Recorder:
         self._commit(write)
 
     def finish(self, outcome: str, findings: Mapping[str, float | str] | None = None) -> int:
-        """Flush, note how the attempt ended and what was found about its curves, return the position."""
+        """Flush, record how the attempt ended and the findings about its curves, return the position."""
         self.flush()
         ended = {"ended": self._clock(), "outcome": outcome}
         found = None if findings is None else dict(findings)
@@ -171,8 +171,8 @@ class Recorder:
     def _commit(self, write: Callable[[Connection, int], Any]) -> None:
         """Run ``write`` in a transaction that raises the position by one and holds the run's row.
 
-        A lost connection is tried again: whether the commit had arrived is read from the position. After a failure
-        every later commit fails too, so that rows are not missing in the middle.
+        After a lost connection it tries again: the position shows whether the commit had arrived. After a failure
+        every later commit also fails, so that no rows are missing in the middle.
         """
         if self._failure is not None:
             raise RecordingError(str(self._failure)) from self._failure
@@ -200,7 +200,7 @@ class Recorder:
             except DBAPIError as error:
                 if not error.connection_invalidated or attempt == RETRIES - 1:
                     raise RecordingError(f"the records cannot be written: {error.orig}") from error
-                logger.warning("the database has gone away (%s); trying again", error.orig)
+                logger.warning("the connection to the database is lost (%s); trying again", error.orig)
                 time.sleep(RETRY_SECONDS)
         self._position = position
         self._committed_at = time.monotonic()
@@ -222,7 +222,7 @@ class Recorder:
             )
 
     def _write_batches(self, connection: Connection, position: int, pending: list[tuple[Batch, int | None]]) -> None:
-        """Write batches; each comes with the iteration of its episodes, or None for the current one."""
+        """Write batches; each has the iteration of its episodes, or None for the current iteration."""
         writer = EpisodeRows(self._run_id, self.attempt, position, self._clock())
         for batch, iteration in pending:
             source = batch.source

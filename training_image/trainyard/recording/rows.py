@@ -18,7 +18,7 @@ from trainyard.recording.schema import EpisodeRow, StepRow, TradeRow
 
 @dataclass
 class OpenEpisode:
-    """What the recorder knows of an episode that it has not written to the end."""
+    """The recorder's knowledge of an episode that is not completely written."""
 
     number: int
     started_position: int
@@ -135,7 +135,7 @@ _UPDATE_EPISODE = (
 
 
 def action_texts(actions: np.ndarray) -> list[str]:
-    """Write actions as text: a discrete one as its number, a vector as a JSON list that reads back exactly.
+    """Write actions as text: a discrete action as its number, a vector as a JSON list that can be read back exactly.
 
     Args:
         actions: shape (steps,) or (steps, ...).

@@ -1,4 +1,4 @@
-"""What runs on the env runners: finished samples become batches for the recorder.
+"""The code on the env runners: it turns finished samples into batches for the recorder.
 
 Everything is read from the episodes after a sample() instead of step by step: RLlib has collected them already, and a
 Python call per step would cost more than the rest of the recording.
@@ -32,12 +32,12 @@ _of_runner: weakref.WeakKeyDictionary[EnvRunner, RecordEpisodes] = weakref.WeakK
 
 
 class RecordEpisodes(RLlibCallback):
-    """Sends what an env runner samples to the recorder, in order, with at most one batch on its way.
+    """Sends an env runner's samples to the recorder, in order, with at most one batch under way.
 
     A recorder that fails makes the next sample() fail, and the run with it: there are no silent gaps.
 
     Args:
-        trial: whose episodes these are.
+        trial: the trial to which the episodes belong.
     """
 
     def __init__(self, trial: str = MAIN_TRIAL) -> None:
@@ -70,7 +70,7 @@ class RecordEpisodes(RLlibCallback):
             self.send()
 
     def send(self) -> None:
-        """Send what was collected, once the recorder has taken what was sent before."""
+        """Send the collected data when the recorder has accepted the previous batch."""
         self._sent_at = time.monotonic()
         if self._on_its_way is not None:
             ray.get(self._on_its_way)
@@ -81,7 +81,7 @@ class RecordEpisodes(RLlibCallback):
             self._chunks, self._steps = [], 0
 
     def flush(self) -> None:
-        """Send what was collected and wait until the recorder has it."""
+        """Send the collected data and wait until the recorder has it."""
         self.send()
         self.send()
 
@@ -104,7 +104,7 @@ class RecordEpisodes(RLlibCallback):
         self._steps += len(episode)
 
     def _forget_abandoned(self) -> None:
-        """Only the latest episode of each environment goes on."""
+        """Only the latest episode of each environment continues."""
         going_on = set(self._latest.values())
         for table in (self._env_of, self._number_of):
             for finished in [key for key in table if key not in going_on]:
@@ -119,7 +119,7 @@ def flush_runner(env_runner: EnvRunner) -> None:
 
 
 def chunk_of(episode: SingleAgentEpisode, env: int, n: int, *, with_steps: bool) -> Chunk:
-    """Read what the recorder needs from an episode, or from the part of one that a sample() returned."""
+    """Read the data for the recorder from an episode, or from the part of an episode that a sample() returned."""
     rewards = np.asarray(_own(episode.rewards), dtype=np.float64)
     infos = _own(episode.infos)
     finished = bool(episode.is_done)
@@ -141,5 +141,5 @@ def chunk_of(episode: SingleAgentEpisode, env: int, n: int, *, with_steps: bool)
 
 
 def _own(buffer: InfiniteLookbackBuffer) -> Any:
-    """What a buffer holds after its lookback, without the calls of its `get`, which many short episodes feel."""
+    """A buffer's content after its lookback, without calling its `get`, which is slow for many short episodes."""
     return buffer.data[buffer.lookback :]

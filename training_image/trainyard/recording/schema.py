@@ -1,8 +1,8 @@
 """The tables. docs/database.md is their reference; ``migrations/`` brings a database to this schema.
 
-``position`` is the recorder's running number of a commit within a run. A checkpoint remembers it, and an attempt that
-goes on from the checkpoint cuts every earlier attempt off there: rows of a trial with a position above
-``trials.live_until`` are superseded. They stay; the views ``live_*`` leave them out.
+``position`` numbers the recorder's commits within a run. A checkpoint contains it, and an attempt that continues from
+the checkpoint cuts every earlier attempt off there: rows of a trial with a position above ``trials.live_until`` are
+superseded. They stay in the tables; the views ``live_*`` leave them out.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _trial_key() -> ForeignKeyConstraint:
 
 
 class IterationRow(Base):
-    """A training iteration; ``metrics`` holds finite values by their names in docs/metrics.md, RLlib's raw left out."""
+    """A training iteration; ``metrics`` has finite values by their names in docs/metrics.md, but not ``rllib/...``."""
 
     __tablename__ = "iterations"
     run_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -126,7 +126,7 @@ class IterationRow(Base):
 
 
 class EpisodeRow(Base):
-    """An episode. Until it is finished, ``ended`` is null and length and return are of what was recorded so far."""
+    """An episode. Until it is finished, ``ended`` is null, and length and return are those of the recorded part."""
 
     __tablename__ = "episodes"
     run_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -214,5 +214,5 @@ class EvaluationRow(Base):
     __table_args__ = (_trial_key(),)
 
 
-# The views of the live lineage (what the current attempt stands on, and what it has added); made by the migrations.
+# The views of the live rows (those on which the current attempt is based, and its own); made by the migrations.
 LIVE_VIEWS = tuple(f"live_{table}" for table in ("iterations", "episodes", "evaluations", "steps", "trades"))

@@ -1,4 +1,4 @@
-"""One evaluated episode of an account, kept as plain data: its value, trades and weights, and what it has to beat."""
+"""One evaluated episode of an account as plain data: its value, trades and weights, and its benchmarks."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def record(environment: str, config: Mapping[str, Any], infos: Infos) -> Record 
         config: the environment's configuration in this evaluation.
 
     Returns:
-        JSON-compatible: `date`, `value`, and where the infos have them `price`, `position`, `turnover`, `assets` and
+        JSON-compatible: `date`, `value`, and if the infos have them `price`, `position`, `turnover`, `assets` and
         `weights` (a row per date, cash first), `trades` (of one asset; `row` counts from the reset); `benchmarks`
-        (name to values) and `figures` (`policy` or a benchmark's name to performance figures). None where the infos
+        (name to values) and `figures` (`policy` or a benchmark's name to performance figures). None if the infos
         have no `portfolio_value`.
     """
     if len(infos) < 2 or any("portfolio_value" not in info for info in infos):

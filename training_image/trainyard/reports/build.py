@@ -35,7 +35,7 @@ def build(path: Path) -> Path:
 
 
 def import_ahead() -> None:
-    """Import what `build` needs, beside what goes on; an error shows when the report is made."""
+    """Import the modules for `build` in the background; an error appears when the report is made."""
 
     def importing() -> None:
         with suppress(ImportError):
@@ -60,7 +60,10 @@ def after_run(job: Job) -> None:
 
 
 def after_search(job: Job, facts: dict[str, Any]) -> None:
-    """Write run.json, with `facts` of the end, and make the report of a search or a trainable; fails as little."""
+    """Write run.json, with `facts` about the end, and make the report of a search or a trainable.
+
+    This never fails the run either.
+    """
     _make(job, facts)
 
 

@@ -73,7 +73,7 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def style(salt: str = "trainyard") -> Iterator[None]:
-    """Everything drawn and saved within has the style; `salt` makes the identifiers inside the SVG reproducible."""
+    """Drawings that are made and saved inside have the style; `salt` makes the identifiers in the SVG reproducible."""
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": salt}):  # type: ignore[arg-type]
         yield
 
@@ -119,7 +119,7 @@ def percent_axis(axis: Any) -> None:
 
 
 def in_unit_of(metric: str, axis: Any) -> None:
-    """Percent for shares, plain numbers for the rest."""
+    """Percent for shares, plain numbers for all other metrics."""
     if wording.is_share(metric):
         percent_axis(axis)
 

@@ -1,4 +1,4 @@
-"""What the numbers say, in honest sentences. Pure functions."""
+"""Sentences that say what the numbers mean, without claiming more. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainyard.reports.folder import RunFolder, TrialResult, finite_points, last
 
 Findings = Mapping[str, Any]
 
-# A change below this share of what the curve ever covered is called no change.
+# A change below this share of the curve's whole range is called no change.
 _SMALL = 0.1
 
 
@@ -44,7 +44,7 @@ def learning_title(run: RunFolder) -> str:
 
 
 def convergence_words(found: Findings) -> str:
-    """What the late part of the learning curve says."""
+    """The finding about the late part of the learning curve."""
     trend, gain = found.get("convergence/trend"), found.get("convergence/late_gain", math.nan)
     slope, error = found.get("convergence/slope", math.nan), found.get("convergence/slope_standard_error", math.nan)
     numbers = f"(late slope {wording.plain(slope)} ± {wording.plain(error)} per iteration)"
@@ -70,7 +70,7 @@ def convergence_words(found: Findings) -> str:
 
 
 def overfitting_words(found: Findings) -> str:
-    """What validation says about training."""
+    """The finding about overfitting."""
     verdict = found.get("overfitting/verdict")
     if verdict is None or verdict == Overfitting.UNKNOWN:
         return f"Cannot be judged: fewer than {2 * FEWEST_POINTS} iterations or evaluations have a value."
@@ -138,7 +138,7 @@ def stopped_early(run: RunFolder) -> bool:
 
 
 def account_title(record: Mapping[str, Any]) -> str:
-    """What the policy earned against what it has to beat."""
+    """The policy's gain compared with the benchmarks."""
     earned = record["figures"][POLICY].get("total_return", math.nan)
     others = {
         name: figures.get("total_return", math.nan) for name, figures in record["figures"].items() if name != POLICY
@@ -180,7 +180,7 @@ def account_verdict(record: Mapping[str, Any]) -> str:
 
 
 def trades_title(record: Mapping[str, Any]) -> str:
-    """How often the policy traded and how long it held what."""
+    """How often the policy traded, and which positions it held for how long."""
     position = np.sign(np.asarray(record.get("position", []))[1:])
     title = wording.count(len(record["trades"]), "trade")
     if not len(position):
@@ -191,7 +191,7 @@ def trades_title(record: Mapping[str, Any]) -> str:
 
 
 def weights_title(record: Mapping[str, Any]) -> str:
-    """What was held most, and how much cash."""
+    """The largest holdings, and how much cash."""
     means = np.asarray(record["weights"])[1:].mean(axis=0)
     order = np.argsort(-means[1:])[:3]
     most = wording.listed(
@@ -216,7 +216,7 @@ def search_metric(run: RunFolder) -> str | None:
 
 
 def trial_value(run: RunFolder, trial: TrialResult) -> float | None:
-    """The value by which trials are compared; the best ever where the trial has a curve to tell it, else the last."""
+    """The value by which trials are compared: the best value if the trial has a curve, otherwise the last value."""
     search, metric = run.spec.get("search", {}), search_metric(run)
     if metric is None:
         return None

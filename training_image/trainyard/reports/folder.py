@@ -1,4 +1,4 @@
-"""A run's folder read back as plain data. What a file lacks is absent, never made up."""
+"""Reads a run's folder as plain data. Missing data is absent, never invented."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ LARGEST_DRAWN = 1e100
 
 
 class NothingToReport(UserError):
-    """The folder has no table that a report could be made of."""
+    """The folder has no table from which a report could be made."""
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One row of trials.csv. `parameters` hold text as it was written; `metrics` only finite numbers."""
+    """One row of trials.csv. `parameters` has the texts of the file; `metrics` has only finite numbers."""
 
     number: int
     id: str
@@ -52,13 +52,13 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run left behind.
+    """The files that a run has left.
 
     Attributes:
-        facts: run.json; for a folder of an older version that has none, what summary.json tells.
+        facts: run.json; for a folder of an older version without run.json, the facts of summary.json.
         curves: the columns of progress.csv, float64, NaN where a row has no value; rows in order of iteration.
-        trials: rows of trials.csv, each with the columns of its own progress.csv where it has one.
-        episodes: `validation` and `test` to what `trainyard.reports.account_episodes.record` made.
+        trials: rows of trials.csv, each with the columns of its own progress.csv if it has one.
+        episodes: `validation` and `test` to the results of `trainyard.reports.account_episodes.record`.
     """
 
     path: Path
@@ -81,7 +81,7 @@ def read(path: Path) -> RunFolder:
     """Read the folder of a run.
 
     Raises:
-        NothingToReport: it has neither progress.csv nor trials.csv.
+        NothingToReport: the folder has neither progress.csv nor trials.csv.
     """
     if not (path / PROGRESS_FILE).is_file() and not (path / TRIALS_FILE).is_file():
         raise NothingToReport(
@@ -96,7 +96,7 @@ def read(path: Path) -> RunFolder:
 
 
 def read_columns(path: Path) -> Columns:
-    """Read a table of numbers; NaN where a cell is empty or no number. Empty for a missing file."""
+    """Read a table of numbers; NaN for a cell that is empty or not a number. Empty for a missing file."""
     if not path.is_file():
         return {}
     with path.open(newline="") as file:
@@ -165,12 +165,12 @@ def _trials(path: Path, spec: dict[str, Any]) -> list[TrialResult]:
 
 
 def is_drawable(values: np.ndarray) -> np.ndarray:
-    """Which values are finite and so small that the arithmetic of an axis has room for them."""
+    """Which values are finite and small enough for the arithmetic of an axis."""
     return np.abs(values) <= LARGEST_DRAWN  # False for NaN
 
 
 def finite_points(columns: Columns, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
-    """The rows in which both columns have a value that can be drawn; empty where one of the columns is missing."""
+    """The rows in which both columns have a value that can be drawn; empty if one of the columns is missing."""
     if x not in columns or y not in columns:
         return np.empty(0), np.empty(0)
     both = is_drawable(columns[x]) & is_drawable(columns[y])

@@ -1,4 +1,4 @@
-"""The page: sections of sentences, figures and tables, and what each of them has to show for this run."""
+"""The page: its sections of sentences, figures and tables, and their content for this run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _IN_OTHER_FIGURES = ("return_min", "return_max", "episode_length_mean")
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing on the page; `name` is also its PNG's. `alt` says in words what it shows."""
+    """A drawing on the page; its PNG has the same `name`. `alt` describes it in words."""
 
     name: str
     title: str
@@ -39,7 +39,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text; the first column names the row. `marked` is the number of the row to stand out."""
+    """Rows of text; the first column names the row. `marked` is the number of the highlighted row."""
 
     head: list[str]
     rows: list[list[str]]
@@ -122,7 +122,7 @@ def _subject(run: RunFolder) -> str:
 
 
 def _tiles(run: RunFolder) -> list[tuple[str, str]]:
-    """Key figures: what and its value."""
+    """Key figures: names and values."""
     tiles: list[tuple[str, str]] = []
     columns = run.curves
 
@@ -264,7 +264,7 @@ def _validation(run: RunFolder, gallery: _Gallery) -> list[Section]:
             section, "validation", lambda: learning_curves.validation(run, main),
             findings.validation_title(run, names.VALIDATION + main, y),
             f"{wording.capital(wording.label(main))} in validation over iterations: it {findings.change(y)}.",
-            f"Blue: whole episodes between iterations, from which nothing is learnt.{spread}",
+            f"Blue: whole episodes between iterations, which are not used for training.{spread}",
         )  # fmt: skip
     rest = [names.VALIDATION + name for name in measured if name not in (main, *_IN_OTHER_FIGURES)]
     gallery.add(
@@ -422,9 +422,9 @@ def _reproducing(run: RunFolder, gallery: _Gallery) -> list[Section]:
     if facts.get("started"):
         rows.append(["time", f"{facts['started']} to {facts.get('finished', 'unknown')}"])
     if facts.get("attempt", 1) > 1 or facts.get("restoredIteration"):
-        goes_on = f", went on from iteration {facts['restoredIteration']}" if facts.get("restoredIteration") else ""
+        goes_on = f", continued from iteration {facts['restoredIteration']}" if facts.get("restoredIteration") else ""
         lost = facts.get("lostIterations", 0)
-        again = f", {wording.count(lost, 'iteration')} of the attempt before done again" if lost else ""
+        again = f", {wording.count(lost, 'iteration')} of the previous attempt done again" if lost else ""
         rows.append(["attempt", f"{facts.get('attempt', 1)}{goes_on}{again}"])
     if rows:
         section.tables.append(Table(["what", "value"], rows))

@@ -1,4 +1,4 @@
-"""What a run writes down for its report: run.json, and one episode of the validation and of the test."""
+"""The files that a run writes for its report: run.json, and one episode each of the validation and the test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def episode_file(kind: str) -> str:
 
 
 def run_facts(identity: Identity, specification: Specification, spec: dict[str, Any]) -> dict[str, Any]:
-    """What run.json has from the start: the specification, and where the run's numbers will come from."""
+    """The content of run.json from the start: the specification, and the sources of the run's numbers."""
     return {
         "schemaVersion": SCHEMA_VERSION,
         "name": identity.name,
@@ -49,15 +49,15 @@ def now() -> str:
 
 
 def write_json(storage: RunStorage, name: str, content: dict[str, Any]) -> None:
-    """Write the file here and, where the storage is remote, there."""
+    """Write the file here and, if the storage is remote, also there."""
     storage.keep_text(name, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 class ReportRecords(Callback):
     """Writes run.json at the start and at the end, and the episodes when they are played.
 
-    The validation's episode is that of the best checkpoint where validation selects it, else the latest. An error here
-    never fails the run: `on_error` is told.
+    If validation selects the best checkpoint, the validation's episode is the one of that checkpoint, otherwise the
+    latest. An error here never fails the run: `on_error` is called.
     """
 
     def __init__(self, on_error: Callable[[Exception], None]) -> None:
@@ -102,7 +102,7 @@ class ReportRecords(Callback):
             return
         if evaluation.kind == "validation" and run.selection.by_validation:
             self._latest = found
-            # The first of all is written at once: without a finite value there will be no best.
+            # The first episode is written at once: without a finite value there will be no best one.
             if (run.storage.local / episode_file("validation")).exists():
                 return
         write_json(run.storage, episode_file(evaluation.kind), found)
@@ -136,7 +136,7 @@ def _record_of(run: Run, evaluation: Evaluation) -> dict[str, Any] | None:
 
 
 def _take_over(run: Run) -> None:
-    """Keep an earlier attempt's episodes where this one goes on from its checkpoint; else they are not this run's."""
+    """Keep the earlier attempt's episodes if this attempt continues from its checkpoint; otherwise remove them."""
     storage = run.storage
     if not run.restored_iteration:
         shutil.rmtree(storage.local / FOLDER, ignore_errors=True)

@@ -15,7 +15,7 @@ from trainyard.reports.drawing import BLUE, GRID, INK, MUTED, ORANGE, Drawing, d
 from trainyard.reports.findings import best_trial, search_metric, trial_value
 from trainyard.reports.folder import RunFolder, as_number, finite_points
 
-# Up to this many different values are written out; more get a scale.
+# Up to this many different values each have a tick; with more values the axis has a scale.
 _WRITTEN_OUT = 8
 
 
@@ -31,7 +31,7 @@ class _Scale:
             self._low, self._high = self._place(min(numbers)), self._place(max(numbers))
             different.sort(key=float)
         self._order = different
-        # Few values of a grid are as far apart as their order says; many are where their numbers are.
+        # A few values of a grid are drawn at equal distances; many values are drawn at their numbers.
         self._by_order = len(different) <= _WRITTEN_OUT or not self._numeric
         self.ticks = different if self._by_order else [different[0], different[-1]]
 

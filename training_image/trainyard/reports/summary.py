@@ -11,7 +11,7 @@ FILE = "summary.json"
 
 
 def of_training(run: Run, outcome: Outcome) -> dict[str, Any]:
-    """Numbers and words that outlive the cluster; no paths of pods."""
+    """Numbers and words that stay when the cluster is deleted; no paths in pods."""
     specification = run.specification
     summary: dict[str, Any] = {
         "algorithm": specification.algorithm.name if specification.algorithm else None,

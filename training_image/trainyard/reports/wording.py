@@ -36,7 +36,7 @@ def bare(metric: str) -> str:
 
 
 def label(metric: str) -> str:
-    """A metric in words, without where it was measured; an unknown one as it is."""
+    """A metric in words, without the place where it was measured; an unknown metric by its name."""
     return _LABELS.get(bare(metric), bare(metric).replace("_", " "))
 
 
@@ -63,7 +63,7 @@ def is_share(metric: str) -> bool:
 
 
 def plain(number: float | None) -> str:
-    """Three significant digits or more where the whole part has more: 0.0312, 1.23, 187, 12,345."""
+    """Three significant digits, or more if the whole part has more: 0.0312, 1.23, 187, 12,345."""
     if number is None or not math.isfinite(number):
         return DASH
     size = abs(number)

@@ -27,7 +27,8 @@ from trainyard.rllib.episode_log import EpisodeLog
 from trainyard.runs.seeds import Stream, seed_of
 
 MOSTLY_LEFT_OUT = 10
-"""Episodes that were left out, and no fewer than all others, after which a runner gives up, whatever is tolerated."""
+"""A runner gives up after this many left-out episodes, if they are at least as many as all others; `tolerate` does not
+change this."""
 
 Results = tuple[Any, Any, Any, Any, list[dict[str, Any]]]
 

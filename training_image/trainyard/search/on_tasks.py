@@ -31,9 +31,9 @@ def suits(function: Function) -> bool:
 def prepare(specification: Specification) -> list[Any]:
     """Let processes for the first trials start and import the function, which Ray then gives to the trials.
 
-    Returns the tasks' references. Nobody need wait for them: what fails in one fails again, and is told, in a trial.
-    Trials of Tune and env runners cannot be prepared so: they are actors, and Ray gives these no process that has run
-    a task.
+    Returns the tasks' references. It is not necessary to wait for them: an error in one occurs again in a trial and is
+    reported there. Trials of Tune and env runners cannot be prepared like this: they are actors, and Ray never gives an
+    actor a process that has run a task.
     """
     import ray
 

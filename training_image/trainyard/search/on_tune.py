@@ -1,4 +1,4 @@
-"""Between Ray Tune and the trial table: what Tune tells about trials, when it stops one, how a run reports to it."""
+"""Connects Ray Tune with the trial table: Tune's events about trials, when Tune stops one, how a run reports to it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ POINT = "point"
 
 
 class TableCallback(tune.Callback):
-    """Keeps the table up to date with what Tune tells."""
+    """Keeps the table up to date with Tune's events."""
 
     def __init__(self, table: TrialTable, refresh: Callable[..., None]) -> None:
         self._table = table

@@ -63,7 +63,7 @@ class TrialTable:
 
     Args:
         scope: `Last` compares the trials by their last value of the metric, `BestEver` by their best.
-        logs: what keeps every result in files, if anything does.
+        logs: writes every result into files; None to write none.
 
     Attributes:
         names: metrics of which any trial has had a value.
@@ -131,7 +131,7 @@ class TrialTable:
         return trial.best if self.scope == "BestEver" else trial.metrics.get(self.metric or "")
 
     def best(self) -> Trial | None:
-        """The best trial that has not failed; of equal ones the first."""
+        """The best trial that has not failed; the first if several are equal."""
         found: Trial | None = None
         for trial in self.trials:
             value = self.value(trial)

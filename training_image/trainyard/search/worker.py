@@ -1,4 +1,4 @@
-"""What a worker process runs of a search over a generator function.
+"""The code that a worker process runs for a search over a generator function.
 
 Imports nothing but the function where it need not: what validates specifications and draws tables, which the driver
 needs, would take every new process longer to import than a short trial takes.

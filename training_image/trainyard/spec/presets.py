@@ -1,7 +1,7 @@
 """Settings for known environments, by name: `algorithm.preset`.
 
-A preset fills in what the file leaves out; whatever the file says itself stays. The values come from experience with
-these environments; `python -m tests.bench.presets` measures them over seeds.
+A preset gives defaults for fields that the file leaves out; values in the file have priority. The defaults come from
+experience with these environments; `python -m tests.bench.presets` measures them over seeds.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class Preset:
     """Settings of one algorithm.
 
     Attributes:
-        config, model: what spec.algorithm.config and spec.algorithm.model are filled up with.
-        envs_per_runner: what spec.sampling.envsPerRunner is when the file does not say.
+        config, model: defaults for spec.algorithm.config and spec.algorithm.model.
+        envs_per_runner: default for spec.sampling.envsPerRunner.
     """
 
     algorithm: str
@@ -45,9 +45,9 @@ PRESETS: dict[str, Preset] = {
         "CartPole-v1 to a greedy return of 450 within 19,000 steps (all of ten seeds)",
         {
             **_PPO,
-            # The first policies are bad enough for long strides; later ones lose by them what they have.
+            # The first policies can learn with a high rate; later policies would lose with it what they have learned.
             "lr": [[0, 0.001], [20_000, 0.0001]],
-            # With a shorter horizon the cart drifts out of sight of what it costs.
+            # With a shorter horizon the cart drifts away, because the cost of the drift comes after the horizon.
             "gamma": 0.99,
             "lambda_": 0.9,
             "train_batch_size_per_learner": 1024,

@@ -83,10 +83,10 @@ def _cluster_relations(spec: dict[str, Any]) -> list[Fault]:
     faults = []
     if cluster.get("cleanup") is not None and spec.get("entrypoint"):
         remedy = "remove it, and use trainyard.cleanup.RayTrainingCleanup in the program"
-        faults.append(Fault("spec.cluster.cleanup", "does not reach into a program", remedy))
+        faults.append(Fault("spec.cluster.cleanup", "does not work for a program", remedy))
     for field in ("image", "imagePullPolicy", "rayVersion", "clusterTTLSecondsAfterFinished"):
         if spec.get(field):
-            faults.append(Fault(f"spec.{field}", "does not go with spec.cluster.selector", "remove it"))
+            faults.append(Fault(f"spec.{field}", "cannot be used with spec.cluster.selector", "remove it"))
     storage, recording = spec.get("storage"), spec.get("recording")
     if isinstance(storage, dict) and (storage.get("persistentVolumeClaim") or storage.get("secretRef")):
         remedy = "use spec.storage.uri, for instance file:///shared for a volume that its pods share"

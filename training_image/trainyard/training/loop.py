@@ -69,8 +69,8 @@ def train(run: Run, callbacks: Sequence[Callback] = ()) -> Outcome:
     finally:
         loop.heartbeat.end()
         _tell_all(callbacks, lambda callback: callback.on_run_end(run, outcome))
-        # Who is ended by a signal has seconds left, and a runner in a slow episode answers only after it; the runners
-        # end with their job.
+        # After a signal the driver has only seconds left, and a runner in a slow episode answers only after that
+        # episode. So the runners are not closed here; they end with their job.
         if not isinstance(outcome.error, KeyboardInterrupt):
             loop.close()
     return outcome
@@ -277,9 +277,10 @@ class _Loop:
         self.run.lost_iterations = max(0, reached(self.run.storage) - self.run.counters.iteration)
 
     def _take_best(self) -> None:
-        """The best value is that of the best checkpoint, whatever the one says that this attempt goes on from.
+        """Take the best value from the best checkpoint, not from the checkpoint from which this attempt continues.
 
-        The attempt before may have found a better policy after it; and a value without its policy is of no use.
+        The previous attempt may have found a better policy after that checkpoint, and a value without its policy is
+        useless.
         """
         run = self.run
         before, run.best = run.best, None

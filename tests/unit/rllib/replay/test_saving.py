@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.utils.replay_buffers import EpisodeReplayBuffer
-from tests.unit.replay.test_buffer import fill
 
+from tests.unit.rllib.replay.test_buffer import fill
 from trainyard.rllib.replay import saving
 from trainyard.rllib.replay.buffer import FlatPrioritizedReplayBuffer, FlatReplayBuffer
 from trainyard.rllib.replay.saving import SavedReplay

@@ -1,4 +1,4 @@
-"""What the market environments share: prices, their features, a window on them, and episodes on a range of dates."""
+"""The common part of the market environments: prices, features, a window on them, episodes on a range of dates."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class MarketOptions:
 
 
 class Market:
-    """Prices of the chosen assets, what is observed of them, and the rows on which an episode may act.
+    """Prices of the chosen assets, their observed features, and the rows on which an episode may act.
 
     Attributes:
         close: float64, shape (rows, assets): the whole data, so that features at the start of a range look back
@@ -156,7 +156,7 @@ class EpisodeClock:
             self._end[index] = self.row[index] + self._market.episode_length
 
     def advance(self) -> np.ndarray:
-        """Go on by one row (held at the episode's end); return which episodes are over."""
+        """Advance by one row (stay there at the episode's end); return which episodes are over."""
         np.minimum(self.row + 1, self._end, out=self.row)
         return self.row >= self._end
 

@@ -1,4 +1,4 @@
-"""What a policy has to beat: buy and hold, and equal weight, on the same rows and at the same cost."""
+"""Benchmarks for a policy: buy and hold, and equal weight, on the same rows and at the same cost."""
 
 from __future__ import annotations
 

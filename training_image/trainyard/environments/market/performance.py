@@ -36,7 +36,8 @@ def performance(
     """Compute the figures of one account.
 
     A figure that has no value is NaN: a Sharpe ratio without volatility, a Sortino ratio without losses, a Calmar
-    ratio without a drawdown. One that is too large for a number, as the yearly growth of a minute's luck, is infinite.
+    ratio without a drawdown. A figure that is too large for a number is infinite, for instance the yearly growth
+    computed from one lucky minute.
 
     Args:
         values: the account's value at the end of each period, the initial value first; at least two, positive.
@@ -100,11 +101,13 @@ def of_infos(infos: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def of_account(values: Sequence[Any], turnover: Sequence[Any] | None, periods_per_year: Any) -> dict[str, float]:
-    """Compute the finite ones of the figures of an account that an environment tells of.
+    """Compute the finite figures of an account that an environment reports.
 
-    An environment may tell anything, and what it tells must not end a run: an account that cannot be computed with
-    (ruined, missing, not finite) has no figures, which the log says.
+    An environment may report anything, and no report may end a run: an account that cannot be used (ruined, missing,
+    not finite) has no figures, and the log says so. An account of a single value has none either.
     """
+    if len(values) < 2:
+        return {}
     if not all(is_finite_number(value) and value > 0 for value in [*values, periods_per_year]):
         wrong = next(value for value in [*values, periods_per_year] if not is_finite_number(value) or value <= 0)
         logger.warning("an account has no performance figures: %r among its values or periods per year", wrong)

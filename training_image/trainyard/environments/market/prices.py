@@ -1,7 +1,7 @@
 """Tables of closing prices and where they come from.
 
-Nothing is guessed in silence: a file is understood, and `PriceTable.described` says how, or it is refused with row,
-column, value and what to do.
+Nothing is guessed silently: either a file is understood, and `PriceTable.described` says how, or it is refused with
+row, column, value and remedy.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _BORDER = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?)
 _DECIMAL = frozenset("0123456789+-.eE")
 # Columns of one asset's bars beside the close. Open, high and low alone may be tickers (LOW is one).
 _BAR_COLUMNS = ({"open", "high", "low"}, {"volume"})
-# How pandas calls the row numbers of a table that was saved with them.
+# Pandas' names for the row numbers of a table that was saved with them.
 _ROW_INDEX = re.compile(r"|unnamed: \d+|index|level_0")
 
 # A close this many times the one before, or that one this many times it, may be a split that nobody adjusted for (the
@@ -255,7 +255,7 @@ def _request(data: Any, field: str) -> dict[str, str]:
 
 
 def _version(request: Mapping[str, str]) -> tuple[int, int]:
-    """Size and time of a local file, or which database a query goes to: what else than the request names the data."""
+    """What identifies the data besides the request: size and time of a local file, or the database of a query."""
     if "query" in request:
         return (hash(os.environ.get(request.get("url_environment_variable", ""))), 0)
     path = request.get("path")
@@ -585,7 +585,7 @@ def _date_text(value: Any) -> str:
 
 
 def _offset(zone: str) -> int:
-    """Seconds that a zone is ahead of UTC."""
+    """Seconds by which a zone is ahead of UTC."""
     if zone in ("", "Z"):
         return 0
     digits = zone[1:].replace(":", "")
@@ -593,7 +593,7 @@ def _offset(zone: str) -> int:
 
 
 def _check_order(frame: pd.DataFrame, column: str, own: np.ndarray, instants: np.ndarray, field: str) -> None:
-    """Refuse zones by which a later date is no later time: an hour that comes twice in autumn, several markets."""
+    """Refuse zones in which a later date is an earlier time: the hour that occurs twice in autumn, several markets."""
     order = np.lexsort((instants, own))
     ahead, later = np.diff(own[order]), np.diff(instants[order])
     zero = np.timedelta64(0)

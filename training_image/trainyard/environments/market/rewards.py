@@ -15,9 +15,9 @@ class DifferentialSharpe:
         D = (B dA - A dB / 2) / (B - A^2)^(3/2)
 
     Source: Moody and Saffell, "Learning to Trade via Direct Reinforcement", IEEE Transactions on Neural Networks
-    12(4), 2001, equation 20. From moments of 0, or after a long time without a position, the variance B - A^2 is next
-    to nothing and one return would be worth thousands. So B starts at volatility^2, and no variance counts as less than
-    a hundredth of that.
+    12(4), 2001, equation 20. With initial moments of 0, or after a long time without a position, the variance B - A^2
+    is almost 0, and one return would give a reward of thousands. So B starts at volatility^2, and the variance counts
+    as at least a hundredth of that.
 
     Args:
         count: environments of the batch.

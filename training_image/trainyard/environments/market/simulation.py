@@ -21,7 +21,7 @@ Infos = dict[str, np.ndarray]
 
 
 class EpisodeFigures:
-    """What an account did since its episode began: the numbers of ``info["episode_metrics"]`` at its end.
+    """An account's figures since its episode began: the numbers of ``info["episode_metrics"]`` at its end.
 
     Risk figures over whole value series (Sharpe, Sortino, ...) are computed where they are asked for, by
     ``trainyard.environments.market.performance``.

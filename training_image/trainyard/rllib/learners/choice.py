@@ -76,7 +76,7 @@ def choose_learner(config: AlgorithmConfig) -> LearnerChoice:
 
 
 def counterpart(stock: type[Learner]) -> LearnerChoice:
-    """The lean counterpart of one of RLlib's Learners where there is one for this Ray, whatever is configured."""
+    """The lean counterpart of one of RLlib's Learners, if there is one for this Ray; independent of the settings."""
     if stock not in LEAN_LEARNERS:
         return LearnerChoice(stock, f"there is no lean counterpart of {stock.__name__}")
     lean, reason = compat.lean(*LEAN_LEARNERS[stock])
