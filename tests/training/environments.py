@@ -1,6 +1,7 @@
 """Small environments for tests of the driver; imported by name in env runners."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -72,7 +73,8 @@ class Meeting(gym.Wrapper):
         self.folder, self.met = Path(folder), False
 
     def step(self, action):
-        if not self.met:
+        # Not where the driver tries the environment before anything starts.
+        if not self.met and "default_worker" in sys.argv[0]:
             (self.folder / str(os.getpid())).touch()
             deadline = time.monotonic() + 120
             while len(list(self.folder.iterdir())) < 2:

@@ -169,12 +169,12 @@ class TestOnThisMachine:
         assert page.exists()
 
     def test_more_memory_than_the_machine_has_is_refused_at_once_with_the_arithmetic(self, start, tmp_path):
-        file = manifest(tmp_path, PPO | {"sampling": {"envRunners": 100_000}, "stop": {"iterations": 1}})
+        file = manifest(tmp_path, PPO | {"sampling": {"envRunners": 10_000}, "stop": {"iterations": 1}})
         command = start("run", "-f", file)
         code, output = command.end(AT_ONCE)
         assert code == 2
         assert "InsufficientResources: the run needs about" in output
-        assert "100000 env runners x 0.40 GiB" in output
+        assert "10000 env runners x 0.40 GiB" in output
         assert "lower spec.sampling.envRunners" in output
 
     def test_more_gpus_than_the_machine_has_are_refused(self, start, tmp_path):

@@ -59,7 +59,7 @@ def test_what_the_algorithm_takes_is_allowed(algorithm, names):
         ({"learning_rate": 1}, "learning_rate", "write lr"),
         ({"sgd_minibatch_size": 1}, "sgd_minibatch_size", "write minibatch_size"),
         ({"num_sgd_iter": 1}, "num_sgd_iter", "write num_epochs"),
-        ({"train_batch_size": 1}, "train_batch_size", "write train_batch_size_per_learner"),
+        ({"train_batch_size": 4000}, "train_batch_size", "write train_batch_size_per_learner"),
         ({"lambda": 0.9}, "lambda", "write lambda_"),
         ({"num_env_runners": 1}, "num_env_runners", "write spec.sampling.envRunners"),
         ({"num_workers": 1}, "num_workers", "write spec.sampling.envRunners"),
@@ -169,11 +169,9 @@ def refused(**algorithm):
     return str(error.value)
 
 
-def test_what_rllib_refuses_names_the_parameter_that_it_quotes():
+def test_a_minibatch_larger_than_its_batch_is_refused_with_both_numbers():
     words = refused(config={"minibatch_size": 9000, "train_batch_size_per_learner": 100})
-    assert words.startswith(
-        "spec.algorithm.config.minibatch_size: RLlib refuses it: `minibatch_size` (9000) must be <="
-    )
+    assert words.startswith("spec.algorithm.config.minibatch_size: is 9000, more than the 100 steps of a batch")
     assert "_validate_config" not in words
 
 
@@ -291,7 +289,8 @@ def test_lean_pieces_go_with_a_feed_forward_network_alone():
         for name in ("ActorCritic", "Recurrent")
     }
     assert built["ActorCritic"].learner_class is lean_learner(PPOTorchLearner)
-    assert built["Recurrent"].learner_class is PPOTorchLearner
+    assert issubclass(built["Recurrent"].learner_class, PPOTorchLearner)
+    assert built["Recurrent"].learner_class is not lean_learner(PPOTorchLearner)
 
 
 def test_names_in_model_are_the_networks_own_where_there_is_one():
