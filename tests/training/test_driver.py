@@ -20,7 +20,7 @@ from trainyard.runs.run import Identity, RestoredReplay, Run
 from trainyard.runs.storage import at_directory
 from trainyard.spec.document import normalise_numbers
 from trainyard.spec.parsing import parse
-from trainyard.training.config import CONFIGS
+from trainyard.training import config as training_config
 from trainyard.training.loop import train
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -312,7 +312,7 @@ def test_an_environment_that_raises_fails_the_run_within_seconds(tmp_path, algor
 )
 def test_a_resumed_run_has_its_replay_buffer_back(tmp_path, algorithm, environment):
     # RLlib's own buffer, which is used without that Learner, is not saved.
-    lean_learner(CONFIGS[algorithm]().get_default_learner_class())
+    lean_learner(training_config.CONFIGS[algorithm]().get_default_learner_class())
     settings = {"algorithm": algorithm, "environment": environment, "sampling": IN_THE_DRIVER}
     buffer = {"type": "PrioritizedEpisodeReplayBuffer", "capacity": 500, "alpha": 0.6, "beta": 0.4}
     config = FEW_UPDATES | {"replay_buffer_config": buffer}
