@@ -158,7 +158,8 @@ def test_a_transition_that_is_not_finite_raises_before_the_weights_change(
 
 
 @pytest.mark.parametrize("implementation", [lean_learner, STOCK_LEARNERS.__getitem__], ids=["lean", "RLlib's"])
-@pytest.mark.skip(reason="passes alone; hangs in the process of the other tests, for a reason not found yet")
+# Without a Ray of its own the thread would start one for its metrics.
+@pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("config_class", [APPOConfig, IMPALAConfig])
 def test_an_error_in_the_thread_that_updates_is_raised_where_it_is_waited_for(implementation, config_class, spaces):
     config = config_class().environment("CartPole-v1").rl_module(model_config=SMALL).debugging(seed=7)
